@@ -1,0 +1,112 @@
+"""The records: what is known of a run besides its events."""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw
+
+from proxy.events import NULL, Failed, Interrupt, PendingCall, Usage
+
+OnDisconnect = Literal["cancel", "continue"]
+
+
+class RunStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+ACTIVE = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
+ENDED = frozenset({RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.CANCELLED})
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a run ended. `usage` sums all its model calls; `first_token` is in seconds after the start."""
+
+    stop_reason: str
+    finish_reason: str | None = None
+    usage: Usage = Usage()
+    model_calls: int = 0
+    events: int = 0
+    first_token: float | None = None
+    error: Failed | None = None
+
+
+class Choices(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the caller chose for this run; kept in its record."""
+
+    metadata: dict[str, str] = {}
+    user: str | None = None
+    store: bool = True
+    on_disconnect: OnDisconnect = "cancel"
+    keepalive: float | None = None
+    show: dict[str, str] = {}
+    max_steps: int | None = None
+    model: str | None = None
+    context: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    request_id: str | None = None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of an agent. Times are seconds since 1970."""
+
+    run_id: str
+    thread_id: str
+    agent: str
+    tenant: str = "default"
+    status: RunStatus = RunStatus.PENDING
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    turn_id: str = ""
+    """The first run of the turn: this run, or the one that it resumes, and so on back."""
+    resumes: str | None = None
+    group: str | None = None
+    """Set where one request started several runs (`n`)."""
+    temporary: bool = False
+    """True: its thread is hidden and goes with the run, unless the run pauses."""
+    choices: Choices = Choices()
+    input: Raw = NULL
+    """The `RunInput` as JSON, or null where content is not kept."""
+    outcome: Outcome | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """The open questions of a thread, asked by the run `run_id`; `expires_at` in seconds since 1970."""
+
+    run_id: str
+    thread_id: str
+    agent: str
+    tenant: str = "default"
+    interrupts: tuple[Interrupt, ...] = ()
+    calls: tuple[PendingCall, ...] = ()
+    expires_at: float = 0.0
+    answered_by: str | None = None
+
+
+class Idempotency(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller's name for a request, and the digest of what it asked: the same name must ask the same."""
+
+    key: str
+    fingerprint: str
+
+
+def new_id() -> str:
+    """A new UUIDv7: 48 bits of milliseconds, 12 bits of the fraction, the rest random."""
+    ns = time.time_ns()
+    ms, fraction = divmod(ns, 1_000_000)
+    tail = int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
+    value = ms << 80 | 0x7 << 76 | (fraction * 4096 // 1_000_000) << 64 | 0x2 << 62 | tail
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,177 @@
+"""What can be set: the shape of `config.yaml`, with its defaults. Loading is `config.py`'s.
+
+All times are in seconds, all sizes in bytes. Imports nothing of ours; any room may read it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Seconds = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=0)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+OnDisconnect = Literal["cancel", "continue"]
+Style = Literal["comment", "chunk", "off"]
+
+
+class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all settings: a misspelt name is an error, never ignored."""
+
+
+class Key(Strict):
+    """One API key: in plain text (from the environment) or as the hex SHA-256 of it."""
+
+    name: str
+    key: str = ""
+    sha256: str = ""
+    tenant: str = ""
+    """Defaults to `name`; keys of one tenant share runs and threads."""
+    forward_user: bool = False
+    """Believe the user headers (`server.user_headers`) that come with this key."""
+    admin: bool = False
+
+
+class Jwt(Strict):
+    """Tokens that somebody else issued: checked by a shared `secret` or by the keys at `jwks`."""
+
+    secret: str = ""
+    jwks: str = ""
+    issuer: str = ""
+    audience: str = ""
+    algorithms: tuple[str, ...] = ()
+    tenant_claim: str = ""
+    user_claim: str = "sub"
+    leeway: Seconds = 10.0
+
+
+class RequestLimits(Strict):
+    """What a single request may be."""
+
+    body: Count = 20 * 1024 * 1024
+    depth: Count = 100
+    messages: Count = 2000
+    read_timeout: Positive = 30.0
+    """A request whose headers and body have not arrived by then is dropped."""
+
+
+class Server(Strict):
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    api_keys: tuple[str | Key, ...] = ()
+    jwt: Jwt | None = None
+    cors: tuple[str, ...] = ()
+    """Origins that browsers may call from; ["*"] for any."""
+    root_path: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose X-Forwarded-* headers are believed."""
+    user_headers: tuple[str, ...] = ("x-openwebui-user-id", "x-user-id")
+    drain: Seconds = 10.0
+    limits: RequestLimits = RequestLimits()
+
+
+class Retention(Strict):
+    """Ended runs older than `age`, and all but the newest `count`, are deleted. 0 keeps all."""
+
+    age: Seconds = 30 * 86400.0
+    count: Count = 100_000
+    every: Positive = 60.0
+
+
+class Runs(Strict):
+    timeout: Positive = 600.0
+    idle_timeout: Seconds = 0.0
+    """Longest silence between two events of an agent; 0 for none."""
+    cancel_grace: Positive = 5.0
+    """How long an agent may take to stop before it is abandoned."""
+    settle_timeout: Positive = 30.0
+    """How long the end of a run is retried while the store does not take it."""
+    pause_ttl: Positive = 86400.0
+    threads: Annotated[int, Meta(ge=1)] = 64
+    keep_content: bool = True
+    """False: input and events of a run are deleted when it ends; its record stays."""
+    expose_errors: bool = False
+    """True: the text of an exception of the agent's own reaches the client."""
+    retention: Retention = Retention()
+    log_content: bool = False
+
+
+class Limits(Strict):
+    """Bounds per tenant and agent, and per run. 0 is no bound."""
+
+    concurrent: Count = 1000
+    events: Count = 1_000_000
+    log_bytes: Count = 64 * 1024 * 1024
+    event_bytes: Count = 4 * 1024 * 1024
+    model_calls: Count = 0
+    tokens: Count = 0
+    cost: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Chat(Strict):
+    """How the chat dialect (`/v1`) behaves where agent and request say nothing."""
+
+    on_disconnect: OnDisconnect = "cancel"
+    keepalive: Seconds = 15.0
+    keepalive_style: Style = "comment"
+    keepalive_json: bool = False
+    """True: answers that do not stream get leading white space while they wait."""
+    first_byte: Seconds = 1.0
+    send_timeout: Positive = 60.0
+    thread_headers: tuple[str, ...] = ("x-thread-id",)
+    forward_headers: tuple[str, ...] = ()
+
+
+class Dialects(Strict):
+    chat: Chat = Chat()
+
+
+class Show(Strict):
+    """What a chat client sees besides the answer."""
+
+    tools: Literal["hidden", "reasoning", "details"] = "hidden"
+    reasoning: Literal["field", "think", "off"] = "field"
+
+
+class Agent(Strict):
+    """One entry of `agents`: an adapter with its options, and how its runs behave."""
+
+    adapter: str
+    options: dict[str, Any] = {}
+    description: str = ""
+    enabled: str | bool = True
+    """An empty string (say, from an unset variable), "false", "no", "off" or "0" leave the agent out."""
+    streaming: bool = True
+    history: Literal["full", "last"] = "full"
+    client_tools: Literal["", "pass", "offer", "ignore"] = ""
+    interrupts: Literal["text", "tool_calls"] = "text"
+    show: Show = Show()
+    on_disconnect: OnDisconnect | None = None
+    keepalive: Seconds | None = None
+    keepalive_style: Style | None = None
+    first_byte: Seconds | None = None
+    timeout: Positive | None = None
+    idle_timeout: Seconds | None = None
+    max_steps: Annotated[int, Meta(ge=1)] | None = None
+    expose_errors: bool | None = None
+    limits: Limits = Limits()
+
+
+class Logs(Strict):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Settings(Strict):
+    """The whole of `config.yaml`."""
+
+    agents: dict[str, Agent]
+    store: str = "sqlite:///runs.db"
+    server: Server = Server()
+    runs: Runs = Runs()
+    dialects: Dialects = Dialects()
+    log: Logs = Logs()
+    folder: str = "."
+    """Where relative paths start; set to the config file's folder on loading."""

@@ -1,0 +1,128 @@
+"""The port for state: records, logs and hints between workers. One class per backend implements it.
+
+`check_store` in `proxy.testing` is the contract in executable form; every backend passes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+import msgspec
+
+from proxy.events import Entry, Event
+from proxy.model import Idempotency, Pause, Run, RunStatus
+
+
+class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs to list: all conditions must hold, newest first."""
+
+    tenant: str
+    thread_id: str | None = None
+    group: str | None = None
+    statuses: frozenset[RunStatus] | None = None
+    limit: int = 100
+    offset: int = 0
+
+
+class RunLog(Protocol):
+    """The owner's handle on one run's log: it alone appends."""
+
+    run: Run
+    full: bool
+    """True while too much is queued for the disk; `drain` before appending more."""
+
+    def append(self, event: Event) -> int:
+        """Number the event, wake the followers, queue the write. Raises `LeaseLost` after `settle`."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the queue has room."""
+        ...
+
+    async def settle(self, final: Event, run: Run, pause: Pause | None = None) -> bool:
+        """Make the end durable (event, run and pause in one commit), then show it to the followers.
+
+        The first call wins and the others return False. `run` is the record as it ended. Raises
+        `Unavailable` if the store does not take it; the log is then still open and settling may be tried again.
+        """
+        ...
+
+
+class EventLog(Protocol):
+    """The logs of all runs."""
+
+    def begin(self, run: Run, *, inserted: bool) -> RunLog:
+        """Begin the log of a run this process owns. With `inserted` false, the record is written with the first entries."""
+        ...
+
+    async def read(self, run_id: str, *, after: int, limit: int) -> list[Entry]:
+        """Entries numbered above `after`, in order, at most `limit`; an unknown run has none."""
+        ...
+
+    def follow(self, run_id: str, *, after: int = 0, idle: float = 15.0) -> AsyncGenerator[list[Entry]]:
+        """Replay and live in one: all entries that are ready, no gap, no duplicate, until the final one.
+
+        Yields an empty list after `idle` seconds of silence (0: never). Ends by itself after the final entry, at
+        once if `after` is at or past it, and when the run is unknown. Never blocks the writer.
+        """
+        ...
+
+
+class RunStore(Protocol):
+    """The records. Every change of status is a compare-and-set."""
+
+    async def insert(self, run: Run, *, idempotency: Idempotency | None = None, exclusive: bool = False) -> Run:
+        """Store a new run durably and return it, or the run that came with this idempotency key before.
+
+        Raises `Conflict` if that key came with another fingerprint, and with `exclusive` `Busy` if the
+        thread has a run that has not ended. Check and insert are one transaction.
+        """
+        ...
+
+    async def get(self, tenant: str, run_id: str) -> Run | None:
+        """The record as it is now, including a run that is not on disk yet."""
+        ...
+
+    async def find(self, query: RunQuery) -> list[Run]: ...
+
+    async def transition(self, run: Run, *, frm: frozenset[RunStatus]) -> bool:
+        """Replace the record if its status is one of `frm`."""
+        ...
+
+    async def delete(self, tenant: str, run_id: str) -> bool:
+        """Remove record, log and pause of an ended run. False if there is none."""
+        ...
+
+    async def unfinished(self) -> list[Run]:
+        """Runs that a process left pending or running. Asked once, before any run starts."""
+        ...
+
+    async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
+        """Open, unexpired pauses, newest first: of one thread, or of all threads of one agent."""
+        ...
+
+    async def answer(self, pause: Pause, by: str) -> bool:
+        """Close a pause in the name of the run `by`. Only the first caller gets True."""
+        ...
+
+    async def sweep(self, *, before: float, keep: int) -> list[Run]:
+        """Delete a bounded number of ended runs: older than `before` (seconds since 1970), or beyond the newest
+        `keep` (0: no bound). Returns the deleted ones, so that adapters can forget their threads."""
+        ...
+
+
+class Store(RunStore, EventLog, Protocol):
+    """One backend."""
+
+    async def open(self) -> None:
+        """Connect and migrate. Raises `ConfigError` naming the cure."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises `Unavailable` if the store cannot be reached."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is queued and let go."""
+        ...
