@@ -20,7 +20,7 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
     """Base of all events. `gc=False` is safe, since no event can hold a reference to itself."""
 
 
-class RunStarted(Word, tag="run_started"):
+class RunStarted(Word, frozen=True, tag="run_started"):
     """First entry of a run, and of each takeover; `resumes_after` is the last number that still counts."""
 
     run_id: str
@@ -30,7 +30,7 @@ class RunStarted(Word, tag="run_started"):
     resumes_after: int | None = None
 
 
-class TextDelta(Word, tag="text_delta"):
+class TextDelta(Word, frozen=True, tag="text_delta"):
     """A piece of the answer. `path` names the sub-agents it comes from, outermost first."""
 
     text: str
@@ -38,7 +38,7 @@ class TextDelta(Word, tag="text_delta"):
     path: tuple[str, ...] = ()
 
 
-class ReasoningDelta(Word, tag="reasoning_delta"):
+class ReasoningDelta(Word, frozen=True, tag="reasoning_delta"):
     """A piece of the model's thinking, never part of the answer."""
 
     text: str
@@ -46,7 +46,7 @@ class ReasoningDelta(Word, tag="reasoning_delta"):
     path: tuple[str, ...] = ()
 
 
-class ToolCallDelta(Word, tag="tool_call_delta"):
+class ToolCallDelta(Word, frozen=True, tag="tool_call_delta"):
     """A piece of a tool call; `call_id` and `name` stand on every piece.
 
     `client` is true only where the caller must run the tool. The agent's own calls are never
@@ -62,7 +62,7 @@ class ToolCallDelta(Word, tag="tool_call_delta"):
     path: tuple[str, ...] = ()
 
 
-class ToolResult(Word, tag="tool_result"):
+class ToolResult(Word, frozen=True, tag="tool_result"):
     """What a tool of the agent's own gave back."""
 
     call_id: str
@@ -71,7 +71,7 @@ class ToolResult(Word, tag="tool_result"):
     path: tuple[str, ...] = ()
 
 
-class Usage(Word, tag="usage"):
+class Usage(Word, frozen=True, tag="usage"):
     """Tokens of one model call. Totals are the fold's business."""
 
     model: str = ""
@@ -81,7 +81,7 @@ class Usage(Word, tag="usage"):
     reasoning_tokens: int = 0
 
 
-class Custom(Word, tag="custom"):
+class Custom(Word, frozen=True, tag="custom"):
     """Anything else an agent wants to tell; `data` is JSON."""
 
     name: str
@@ -89,7 +89,7 @@ class Custom(Word, tag="custom"):
     path: tuple[str, ...] = ()
 
 
-class Frame(Word, tag="frame"):
+class Frame(Word, frozen=True, tag="frame"):
     """A native stream part of one of the modes the run was created with; `data` is JSON, passed on byte for byte."""
 
     mode: str
@@ -112,21 +112,21 @@ class PendingCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     arguments: str = "{}"
 
 
-class Paused(Word, tag="paused"):
+class Paused(Word, frozen=True, tag="paused"):
     """Final: the run waits for answers, which arrive as a new run that resumes this one."""
 
     interrupts: tuple[Interrupt, ...] = ()
     calls: tuple[PendingCall, ...] = ()
 
 
-class Completed(Word, tag="completed"):
+class Completed(Word, frozen=True, tag="completed"):
     """Final: the agent is done. `finish_reason` is OpenAI's word: stop, length, tool_calls or content_filter."""
 
     finish_reason: str = "stop"
     stop_reason: str = ""
 
 
-class Failed(Word, tag="failed"):
+class Failed(Word, frozen=True, tag="failed"):
     """Final: the run broke. `message` may be shown to a client; `status` is the HTTP status it would have been.
 
     `retry_after` is in seconds; `retryable` says whether asking again can help.
@@ -139,7 +139,7 @@ class Failed(Word, tag="failed"):
     retry_after: float | None = None
 
 
-class Cancelled(Word, tag="cancelled"):
+class Cancelled(Word, frozen=True, tag="cancelled"):
     """Final: somebody stopped the run. `action` is `interrupt` or `rollback`."""
 
     action: str = "interrupt"

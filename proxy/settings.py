@@ -21,7 +21,7 @@ class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all settings: a misspelt name is an error, never ignored."""
 
 
-class Key(Strict):
+class Key(Strict, frozen=True):
     """One API key: in plain text (from the environment) or as the hex SHA-256 of it."""
 
     name: str
@@ -34,7 +34,7 @@ class Key(Strict):
     admin: bool = False
 
 
-class Jwt(Strict):
+class Jwt(Strict, frozen=True):
     """Tokens that somebody else issued: checked by a shared `secret` or by the keys at `jwks`."""
 
     secret: str = ""
@@ -47,7 +47,7 @@ class Jwt(Strict):
     leeway: Seconds = 10.0
 
 
-class RequestLimits(Strict):
+class RequestLimits(Strict, frozen=True):
     """What a single request may be."""
 
     body: Count = 20 * 1024 * 1024
@@ -57,7 +57,7 @@ class RequestLimits(Strict):
     """A request whose headers and body have not arrived by then is dropped."""
 
 
-class Server(Strict):
+class Server(Strict, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 8000
     api_keys: tuple[str | Key, ...] = ()
@@ -72,7 +72,7 @@ class Server(Strict):
     limits: RequestLimits = RequestLimits()
 
 
-class Retention(Strict):
+class Retention(Strict, frozen=True):
     """Ended runs older than `age`, and all but the newest `count`, are deleted. 0 keeps all."""
 
     age: Seconds = 30 * 86400.0
@@ -80,7 +80,7 @@ class Retention(Strict):
     every: Positive = 60.0
 
 
-class Runs(Strict):
+class Runs(Strict, frozen=True):
     timeout: Positive = 600.0
     idle_timeout: Seconds = 0.0
     """Longest silence between two events of an agent; 0 for none."""
@@ -98,7 +98,7 @@ class Runs(Strict):
     log_content: bool = False
 
 
-class Limits(Strict):
+class Limits(Strict, frozen=True):
     """Bounds per tenant and agent, and per run. 0 is no bound."""
 
     concurrent: Count = 1000
@@ -110,7 +110,7 @@ class Limits(Strict):
     cost: Annotated[float, Meta(ge=0)] = 0.0
 
 
-class Chat(Strict):
+class Chat(Strict, frozen=True):
     """How the chat dialect (`/v1`) behaves where agent and request say nothing."""
 
     on_disconnect: OnDisconnect = "cancel"
@@ -124,18 +124,18 @@ class Chat(Strict):
     forward_headers: tuple[str, ...] = ()
 
 
-class Dialects(Strict):
+class Dialects(Strict, frozen=True):
     chat: Chat = Chat()
 
 
-class Show(Strict):
+class Show(Strict, frozen=True):
     """What a chat client sees besides the answer."""
 
     tools: Literal["hidden", "reasoning", "details"] = "hidden"
     reasoning: Literal["field", "think", "off"] = "field"
 
 
-class Agent(Strict):
+class Agent(Strict, frozen=True):
     """One entry of `agents`: an adapter with its options, and how its runs behave."""
 
     adapter: str
@@ -159,12 +159,12 @@ class Agent(Strict):
     limits: Limits = Limits()
 
 
-class Logs(Strict):
+class Logs(Strict, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class Settings(Strict):
+class Settings(Strict, frozen=True):
     """The whole of `config.yaml`."""
 
     agents: dict[str, Agent]

@@ -53,7 +53,7 @@ class EventLog(Protocol):
     """The logs of all runs."""
 
     def begin(self, run: Run, *, inserted: bool) -> RunLog:
-        """Begin the log of a run this process owns. With `inserted` false, the record is written with the first entries."""
+        """Begin the log of a run this process owns. With `inserted` false, the first write stores the record too."""
         ...
 
     async def read(self, run_id: str, *, after: int, limit: int) -> list[Entry]:
