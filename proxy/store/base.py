@@ -94,6 +94,10 @@ class RunStore(Protocol):
         """Remove record, log and pause of an ended run. False if there is none."""
         ...
 
+    async def strip(self, run: Run) -> None:
+        """Delete the content of an ended run: its input and all entries but the final one. The record stays."""
+        ...
+
     async def unfinished(self) -> list[Run]:
         """Runs that a process left pending or running. Asked once, before any run starts."""
         ...
