@@ -88,6 +88,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     thread_id: str
     agent: str
+    turn_id: str
     tenant: str = "default"
     interrupts: tuple[Interrupt, ...] = ()
     calls: tuple[PendingCall, ...] = ()

@@ -29,8 +29,25 @@ class RunLog(Protocol):
     """The owner's handle on one run's log: it alone appends."""
 
     run: Run
-    full: bool
-    """True while too much is queued for the disk; `drain` before appending more."""
+    last: int
+    """Number of the last entry."""
+    bytes: int
+    """Bytes of it on disk."""
+
+    @property
+    def full(self) -> bool:
+        """True while too much is queued for the disk; `drain` before appending more."""
+        ...
+
+    @property
+    def last_at(self) -> float:
+        """When the last entry was written, in seconds since 1970."""
+        ...
+
+    @property
+    def followed(self) -> bool:
+        """Somebody in this process follows it now."""
+        ...
 
     def append(self, event: Event) -> int:
         """Number the event, wake the followers, queue the write. Raises `LeaseLost` after `settle`."""
@@ -48,12 +65,18 @@ class RunLog(Protocol):
         """
         ...
 
+    def give_up(self, final: Event, run: Run) -> None:
+        """Show an end that the store does not take to the followers; the stored record stays as it was."""
+        ...
+
 
 class EventLog(Protocol):
     """The logs of all runs."""
 
-    def begin(self, run: Run, *, inserted: bool) -> RunLog:
-        """Begin the log of a run this process owns. With `inserted` false, the first write stores the record too."""
+    def begin(self, run: Run, *, inserted: bool, after: int = 0) -> RunLog:
+        """Begin the log of a run this process owns. With `inserted` false, the first write stores the record too.
+
+        Its entries are numbered from `after + 1`; what is on disk below that stays readable."""
         ...
 
     async def read(self, run_id: str, *, after: int, limit: int) -> list[Entry]:
@@ -98,8 +121,10 @@ class RunStore(Protocol):
         """Delete the content of an ended run: its input and all entries but the final one. The record stays."""
         ...
 
-    async def unfinished(self) -> list[Run]:
-        """Runs that a process left pending or running. Asked once, before any run starts."""
+    async def unfinished(self) -> list[tuple[Run, int]]:
+        """Runs that a process left pending or running, with the number of their last entry on disk.
+
+        Asked once, before any run starts."""
         ...
 
     async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:

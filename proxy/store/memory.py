@@ -88,7 +88,7 @@ class MemoryStore:
         if (log := self._logs.get(run.run_id)) is not None:
             log.strip()
 
-    async def unfinished(self) -> list[Run]:
+    async def unfinished(self) -> list[tuple[Run, int]]:
         return []
 
     async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
@@ -118,9 +118,9 @@ class MemoryStore:
             await self.delete(run.tenant, run.run_id)
         return old
 
-    def begin(self, run: Run, *, inserted: bool) -> LiveLog:
+    def begin(self, run: Run, *, inserted: bool, after: int = 0) -> LiveLog:
         self._runs[run.tenant, run.run_id] = run
-        log = LiveLog(run, self, inserted=True)
+        log = LiveLog(run, self, inserted=True, after=after)
         log.stored = sys.maxsize
         self._logs.add(log)
         return log

@@ -119,6 +119,11 @@ class LiveLog:
         return self.last - self.stored >= QUEUE
 
     @property
+    def last_at(self) -> float:
+        """When the last entry was written, in seconds since 1970."""
+        return self.entries[-1].at if self.entries else self.run.created_at
+
+    @property
     def closed(self) -> bool:
         """True once the end has been decided, whether or not it is on disk."""
         return self._closed
@@ -151,6 +156,12 @@ class LiveLog:
             self._settling = False
         self._finish(entry, run)
         return True
+
+    def give_up(self, final: Event, run: Run) -> None:
+        """Show an end that the store does not take; the record stays as it was."""
+        if not self.ended:
+            self._closed = True
+            self._finish(Entry(self.last + 1, time.time(), final), run)
 
     def _finish(self, entry: Entry, run: Run) -> None:
         self.run = run

@@ -1,0 +1,79 @@
+"""What a run may use up, and how many runs may be under way."""
+
+from __future__ import annotations
+
+import msgspec
+
+from proxy.errors import RunLimit, TooMany
+from proxy.settings import Agent, Limits, Runs
+from proxy.store.base import RunLog
+from proxy.transcript import Tally
+
+
+class RunBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one run; times in seconds, 0 is no bound."""
+
+    timeout: float
+    idle_timeout: float
+    cancel_grace: float
+    settle_timeout: float
+    pause_ttl: float
+    expose_errors: bool
+    limits: Limits
+
+    @classmethod
+    def of(cls, agent: Agent, runs: Runs) -> RunBounds:
+        """An agent's own settings, else those for all runs."""
+        return cls(
+            timeout=agent.timeout or runs.timeout,
+            idle_timeout=runs.idle_timeout if agent.idle_timeout is None else agent.idle_timeout,
+            cancel_grace=runs.cancel_grace,
+            settle_timeout=runs.settle_timeout,
+            pause_ttl=runs.pause_ttl,
+            expose_errors=runs.expose_errors if agent.expose_errors is None else agent.expose_errors,
+            limits=agent.limits,
+        )
+
+    def describe(self, error: BaseException) -> str:
+        """What a client is told of an exception that the agent raised."""
+        if not self.expose_errors:
+            return "The agent failed."
+        return f"{type(error).__name__}: {error}"[:2000]
+
+    def check_usage(self, tally: Tally) -> None:
+        """Raises `RunLimit` when the run has had more model calls or tokens than it may."""
+        limits = self.limits
+        if limits.model_calls and tally.calls > limits.model_calls:
+            raise RunLimit(f"The run made more than {limits.model_calls} model calls.")
+        tokens = tally.usage.input_tokens + tally.usage.output_tokens
+        if limits.tokens and tokens > limits.tokens:
+            raise RunLimit(f"The run used more than {limits.tokens} tokens.")
+
+    def check_log(self, log: RunLog) -> None:
+        """Raises `RunLimit` when the log has become too long."""
+        limits = self.limits
+        if limits.events and log.last > limits.events:
+            raise RunLimit(f"The run wrote more than {limits.events} events.")
+        if limits.log_bytes and log.bytes > limits.log_bytes:
+            raise RunLimit(f"The run wrote more than {limits.log_bytes} bytes.")
+
+
+class Slots:
+    """How many runs are under way, per tenant and agent."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, str], int] = {}
+
+    def take(self, tenant: str, agent: str, limit: int) -> None:
+        """Count one more. Raises `TooMany` at the limit (0: none)."""
+        taken = self._taken.get((tenant, agent), 0)
+        if limit and taken >= limit:
+            raise TooMany(f"{limit} runs of this agent are under way.", retry_after=1)
+        self._taken[tenant, agent] = taken + 1
+
+    def free(self, tenant: str, agent: str) -> None:
+        left = self._taken[tenant, agent] - 1
+        if left:
+            self._taken[tenant, agent] = left
+        else:
+            del self._taken[tenant, agent]

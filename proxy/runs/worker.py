@@ -1,0 +1,218 @@
+"""One run under way: the only writer of its log, and the only maker of guarantees.
+
+`Execution` drives an agent's events into the log and ends it in exactly one final event, whatever the agent does.
+Nobody but the manager makes one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import msgspec
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from proxy.errors import LeaseLost, ProxyError, RunTimeout, Unavailable
+from proxy.events import FINAL, Cancelled, Completed, Event, Failed, Final, Paused, Usage
+from proxy.model import Outcome, Pause, Run, RunStatus
+from proxy.runs.limits import RunBounds
+from proxy.store.base import RunLog
+from proxy.transcript import Tally, is_token
+
+logger = structlog.get_logger(__name__)
+
+WORDS = frozenset(Event.__args__)
+ENDS = frozenset(FINAL)
+BREATH = 64
+"""Events after which the loop gets its turn, though the agent never waits."""
+
+
+def failed(error: ProxyError) -> Failed:
+    """The final event that says what this error says."""
+    return Failed(
+        code=error.code,
+        message=error.message,
+        status=error.status,
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+    )
+
+
+class Execution:
+    """A run and the task that runs it."""
+
+    def __init__(self, log: RunLog, bounds: RunBounds, on_end: Callable[[Execution], None]) -> None:
+        self.log = log
+        self.bounds = bounds
+        self.done: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        """Resolves with the record once the end is in the store, or has been given up."""
+        self._on_end = on_end
+        self._tally = Tally()
+        self._verdict: Final | None = None
+        self._begun = False
+        self._settling = False
+        self._task: asyncio.Task[None] | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+
+    @property
+    def run(self) -> Run:
+        return self.log.run
+
+    def start(self, events: AsyncGenerator[Event]) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers.append(loop.call_later(self.bounds.timeout, self.stop, failed(RunTimeout())))
+        if self.bounds.idle_timeout:
+            self._timers.append(loop.call_later(self.bounds.idle_timeout, self._watch_silence))
+        self._task = loop.create_task(self._execute(events))
+
+    def stop(self, verdict: Final) -> bool:
+        """End the run with this event, at once. False if its end has been decided already; the first caller wins.
+
+        An agent that does not stop within the grace time is abandoned.
+        """
+        if self._verdict is not None or self._settling:
+            return False
+        self._verdict = verdict
+        if self._begun and self._task is not None:
+            self._task.cancel()
+        loop = asyncio.get_running_loop()
+        self._timers.append(loop.call_later(self.bounds.cancel_grace, self._abandon))
+        return True
+
+    async def _execute(self, events: AsyncGenerator[Event]) -> None:
+        self._begun = True
+        final: Final = Completed(finish_reason="stop")
+        try:
+            if self._verdict is None:
+                async with aclosing(events):
+                    final = await self._record(events)
+        except asyncio.CancelledError:
+            if self._verdict is None:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                final = Failed(code="internal_error", message="The agent cancelled itself.")
+        except LeaseLost:
+            return
+        except ProxyError as error:
+            final = failed(error)
+        except BaseException as error:  # SystemExit out of an agent would stop the server
+            logger.exception("agent failed", run_id=self.run.run_id, agent=self.run.agent)
+            final = Failed(code="internal_error", message=self.bounds.describe(error))
+        await self._settle(self._verdict or final)
+
+    async def _record(self, events: AsyncGenerator[Event]) -> Final:
+        """Append what the agent says until it ends, and return its last word."""
+        log, bounds, count = self.log, self.bounds, 0
+        append = log.append
+        async for event in events:
+            kind = type(event)
+            if kind in ENDS and isinstance(event, FINAL):
+                return event
+            if self._verdict is not None:
+                return self._verdict
+            if kind not in WORDS:
+                raise TypeError(f"an adapter yielded a {kind.__name__}, which is no event")
+            append(event)
+            if self._tally.first_token is None and is_token(event):
+                self._tally.first_token = time.time() - self.run.created_at
+            if isinstance(event, Usage):
+                self._tally.add(event)
+                bounds.check_usage(self._tally)
+            count += 1
+            if not count % BREATH:
+                bounds.check_log(log)
+                await asyncio.sleep(0)
+            if log.full:
+                await log.drain()
+        return Completed(finish_reason="stop")
+
+    async def _settle(self, final: Final) -> None:
+        """Write the end, however long the store is away, up to the limit; then tell the readers anyway."""
+        if self._settling:
+            return
+        self._settling = True
+        for timer in self._timers:
+            timer.cancel()
+        run = ended(self.run, final, self._tally, self.log.last)
+        pause = pause_of(run, final, self.bounds.pause_ttl)
+        try:
+            async for attempt in self._retrying():
+                with attempt:
+                    await self.log.settle(final, run, pause)
+        except Unavailable as error:
+            logger.error("the end of a run could not be stored", run_id=run.run_id, error=repr(error))
+            final = Failed(code="store_unavailable", message="The result could not be stored.", status=503)
+            run = ended(self.run, final, self._tally, self.log.last)
+            self.log.give_up(final, run)
+        if not self.done.done():
+            self.done.set_result(run)
+        self._on_end(self)
+
+    def _retrying(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_exception_type(Unavailable),
+            stop=stop_after_delay(self.bounds.settle_timeout),
+            wait=wait_exponential(multiplier=0.1, max=2),
+            reraise=True,
+        )
+
+    def _abandon(self) -> None:
+        if self._task is None or self._task.done() or self._settling or self._verdict is None:
+            return
+        logger.error("an agent did not stop and was abandoned", run_id=self.run.run_id, agent=self.run.agent)
+        self._settler = asyncio.get_running_loop().create_task(self._settle(self._verdict))
+
+    def _watch_silence(self) -> None:
+        left = self.log.last_at + self.bounds.idle_timeout - time.time()
+        if left <= 0:
+            self.stop(failed(RunTimeout("The agent was silent for too long.")))
+        elif not self._settling:
+            self._timers.append(asyncio.get_running_loop().call_later(left, self._watch_silence))
+
+
+STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_calls", "content_filter": "refusal"}
+
+
+def ended(run: Run, final: Final, tally: Tally, events: int) -> Run:
+    """The record of a run that ended this way."""
+    status, stop_reason, finish_reason, error = RunStatus.SUCCESS, "end_turn", "stop", None
+    match final:
+        case Completed():
+            finish_reason = final.finish_reason
+            stop_reason = final.stop_reason or STOP_REASONS.get(finish_reason, finish_reason)
+        case Paused():
+            stop_reason = "tool_calls" if final.calls else "interrupt"
+        case Cancelled():
+            status, stop_reason = RunStatus.CANCELLED, "cancelled"
+        case Failed():
+            status, stop_reason, error = RunStatus.ERROR, "error", final
+    outcome = Outcome(
+        stop_reason=stop_reason,
+        finish_reason=None if error else finish_reason,
+        usage=tally.usage,
+        model_calls=tally.calls,
+        events=events + 1,
+        first_token=tally.first_token,
+        error=error,
+    )
+    return msgspec.structs.replace(run, status=status, updated_at=time.time(), outcome=outcome)
+
+
+def pause_of(run: Run, final: Final, ttl: float) -> Pause | None:
+    """The open questions that a run leaves on its thread."""
+    if not isinstance(final, Paused):
+        return None
+    return Pause(
+        run_id=run.run_id,
+        thread_id=run.thread_id,
+        agent=run.agent,
+        turn_id=run.turn_id,
+        tenant=run.tenant,
+        interrupts=final.interrupts,
+        calls=final.calls,
+        expires_at=time.time() + ttl,
+    )

@@ -1,0 +1,361 @@
+"""OpenAI's chat completions: the request body, the chunks of a stream, the whole answer, the list of models.
+
+Source: OpenAI's API reference for `/v1/chat/completions` and `/v1/models`, and what its clients need in practice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from proxy.events import (
+    Cancelled,
+    Completed,
+    Entry,
+    Event,
+    Failed,
+    Paused,
+    RunStarted,
+    TextDelta,
+    Usage,
+)
+from proxy.messages import Message, Tool
+from proxy.transcript import total
+from proxy.wire.base import PING, SSE, one_line, sse
+from proxy.wire.shown import CallPiece, Piece, Presenter, Shown
+
+json = msgspec.json.Encoder()
+
+
+class StreamOptions(Struct, frozen=True):
+    include_usage: bool | None = None
+
+
+class Extension(Struct, frozen=True, kw_only=True):
+    """Our own part of a request: the field `runwire`, or the headers `X-Runwire-*`, which are weaker."""
+
+    on_disconnect: Literal["cancel", "continue"] | None = None
+    background: bool | None = None
+    keepalive: bool | float | None = None
+    show: dict[str, str] | None = None
+    max_steps: int | None = None
+    thread_id: str | None = None
+    context: dict[str, Any] | None = None
+    model: str | None = None
+
+
+class ChatRequest(Struct, frozen=True, kw_only=True):
+    """The fields that mean something to the proxy; all others go on to the agent as they are."""
+
+    model: str
+    messages: tuple[Message, ...]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    tools: tuple[Tool, ...] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    store: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stop: str | tuple[str, ...] | None = None
+    seed: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: dict[str, float] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    response_format: dict[str, Any] | None = None
+    modalities: tuple[str, ...] | None = None
+    service_tier: str | None = None
+    verbosity: str | None = None
+    prompt_cache_key: str | None = None
+    runwire: Extension | None = None
+
+
+CONSUMED = frozenset(
+    {"model", "messages", "stream", "stream_options", "n", "metadata", "user", "safety_identifier", "store", "runwire"}
+)
+"""Fields that the proxy itself answers for; the rest is passed on as `params`."""
+
+
+class FunctionDelta(Struct, frozen=True, omit_defaults=True):
+    name: str | UnsetType = UNSET
+    arguments: str | UnsetType = UNSET
+
+
+class CallDelta(Struct, frozen=True):
+    index: int
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    function: FunctionDelta | UnsetType = UNSET
+
+
+class Delta(Struct, frozen=True):
+    role: str | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: tuple[CallDelta, ...] | UnsetType = UNSET
+
+
+class Function(Struct, frozen=True):
+    name: str
+    arguments: str
+
+
+class Call(Struct, frozen=True):
+    id: str
+    function: Function
+    type: str = "function"
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    role: str = "assistant"
+    content: str | None = None
+    refusal: None = None
+    annotations: tuple[()] = ()
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: tuple[Call, ...] | UnsetType = UNSET
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    index: int
+    message: Answer
+    logprobs: None = None
+    finish_reason: str
+
+
+class Details(Struct, frozen=True):
+    cached_tokens: int = 0
+
+
+class OutputDetails(Struct, frozen=True):
+    reasoning_tokens: int = 0
+
+
+class Tokens(Struct, frozen=True, kw_only=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: Details
+    completion_tokens_details: OutputDetails
+
+
+class Completion(Struct, frozen=True, kw_only=True):
+    id: str
+    object: str = "chat.completion"
+    created: int
+    model: str
+    system_fingerprint: None = None
+    choices: tuple[Choice, ...]
+    usage: Tokens
+
+
+class ErrorBody(Struct, frozen=True):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorEnvelope(Struct, frozen=True):
+    error: ErrorBody
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """What all chunks of one response share."""
+
+    id: str
+    created: int
+    model: str
+
+
+def tokens(usage: Usage) -> Tokens:
+    return Tokens(
+        prompt_tokens=usage.input_tokens,
+        completion_tokens=usage.output_tokens,
+        total_tokens=usage.input_tokens + usage.output_tokens,
+        prompt_tokens_details=Details(usage.cached_tokens),
+        completion_tokens_details=OutputDetails(usage.reasoning_tokens),
+    )
+
+
+def failure(failed: Failed) -> bytes:
+    """The error as OpenAI's object, for a body or for one event of a stream."""
+    kind = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}.get(failed.status)
+    kind = kind or ("invalid_request_error" if failed.status < 500 else "server_error")
+    return json.encode(ErrorEnvelope(ErrorBody(failed.message, kind, None, failed.code)))
+
+
+class ChatEncoder:
+    """One choice of a stream of chunks."""
+
+    media_type = SSE
+
+    def __init__(self, head: Head, shown: Shown, *, index: int = 0, include_usage: bool = False) -> None:
+        self._presenter = Presenter(shown)
+        self._usage: list[Usage] = []
+        self._include_usage = include_usage
+        self._part: str | None = None
+        top = f'{{"id":{_text(head.id)},"object":"chat.completion.chunk","created":{head.created},'
+        top += f'"model":{_text(head.model)},"system_fingerprint":null,"choices":['
+        usage = ',"usage":null' if include_usage else ""
+        self._top = top.encode()
+        self._before = f'data: {top}{{"index":{index},"delta":'.encode()
+        self._content = self._before + b'{"content":'
+        self._after = f',"logprobs":null,"finish_reason":null}}]{usage}}}\n\n'.encode()
+        self._after_content = b"}" + self._after
+        self._finish = f',"logprobs":null,"finish_reason":"%s"}}]{usage}}}\n\n'
+
+    def encode(self, entry: Entry) -> bytes:
+        event = entry.event
+        if type(event) is TextDelta and event.part == self._part:
+            return self._content + one_line(json.encode(event.text)) + self._after_content
+        match event:
+            case RunStarted():
+                return self._chunk(Delta(role="assistant", content="")) if entry.seq == 1 else b""
+            case Usage():
+                self._usage.append(event)
+                return b""
+            case Completed() | Paused():
+                return self._pieces(event) + self._finished(finish_reason(event, self._presenter))
+            case Cancelled():
+                return self._finished("stop")
+            case Failed():
+                return sse(failure(event))
+            case _:
+                return self._pieces(event)
+
+    def heartbeat(self) -> bytes:
+        return PING
+
+    def empty(self) -> bytes:
+        """A chunk that says nothing: a heartbeat for clients that choke on comments."""
+        return self._chunk(Delta(content=""))
+
+    def end(self) -> bytes:
+        return DONE
+
+    @property
+    def usage(self) -> Usage:
+        return total(self._usage)
+
+    def usage_chunk(self, usage: Usage) -> bytes:
+        """The chunk without choices that carries the sum."""
+        return b"data: " + self._top + b'],"usage":' + json.encode(tokens(usage)) + b"}\n\n"
+
+    def _pieces(self, event: Event) -> bytes:
+        pieces = self._presenter.pieces(event)
+        self._part = self._presenter.plain_part
+        return b"".join([self._chunk(delta(piece)) for piece in pieces])
+
+    def _chunk(self, delta: Delta) -> bytes:
+        return self._before + one_line(json.encode(delta)) + self._after
+
+    def _finished(self, reason: str) -> bytes:
+        last = self._before + b"{}" + (self._finish % reason).encode()
+        return last + self.usage_chunk(self.usage) if self._include_usage else last
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def _text(value: str) -> str:
+    return one_line(json.encode(value)).decode()
+
+
+def delta(piece: Piece) -> Delta:
+    """What a piece of the answer looks like in a chunk."""
+    call = piece.call
+    if call is None:
+        return Delta(reasoning_content=piece.text) if piece.reasoning else Delta(content=piece.text)
+    if call.id is None:
+        return Delta(tool_calls=(CallDelta(call.index, function=FunctionDelta(arguments=call.arguments)),))
+    function = FunctionDelta(name=call.name, arguments=call.arguments)
+    return Delta(tool_calls=(CallDelta(call.index, call.id, "function", function),))
+
+
+def finish_reason(event: Completed | Paused, presenter: Presenter) -> str:
+    """OpenAI's word for how a run ended: `tool_calls` only if the caller was given some."""
+    if presenter.called:
+        return "tool_calls"
+    if isinstance(event, Paused) or event.finish_reason == "tool_calls":
+        return "stop"
+    return event.finish_reason
+
+
+class ChatFold:
+    """One choice of a whole answer, folded from the same entries as a stream."""
+
+    def __init__(self, shown: Shown, *, index: int = 0) -> None:
+        self._presenter = Presenter(shown)
+        self._index = index
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: dict[int, CallPiece] = {}
+        self._usage: list[Usage] = []
+        self._reason = "stop"
+        self.failed: Failed | None = None
+        """Set if the run failed: there is no answer then."""
+
+    def feed(self, event: Event) -> None:
+        match event:
+            case Usage():
+                self._usage.append(event)
+            case Failed():
+                self.failed = event
+            case Completed() | Paused():
+                self._add(event)
+                self._reason = finish_reason(event, self._presenter)
+            case _:
+                self._add(event)
+
+    def _add(self, event: Event) -> None:
+        for piece in self._presenter.pieces(event):
+            if piece.call is not None:
+                self._call(piece.call)
+            else:
+                (self._reasoning if piece.reasoning else self._content).append(piece.text)
+
+    def _call(self, piece: CallPiece) -> None:
+        known = self._calls.get(piece.index)
+        if known is None:
+            self._calls[piece.index] = piece
+        else:
+            arguments = known.arguments + piece.arguments
+            self._calls[piece.index] = msgspec.structs.replace(known, arguments=arguments)
+
+    @property
+    def usage(self) -> Usage:
+        return total(self._usage)
+
+    def choice(self) -> Choice:
+        calls = tuple(Call(c.id or "", Function(c.name, c.arguments)) for _, c in sorted(self._calls.items()))
+        content = "".join(self._content)
+        message = Answer(
+            content=content if content or not calls else None,
+            reasoning_content="".join(self._reasoning) if self._reasoning else UNSET,
+            tool_calls=calls or UNSET,
+        )
+        return Choice(index=self._index, message=message, finish_reason=self._reason)
+
+
+def completion(head: Head, folds: list[ChatFold]) -> bytes:
+    """The whole answer as JSON."""
+    return json.encode(
+        Completion(
+            id=head.id,
+            created=head.created,
+            model=head.model,
+            choices=tuple(fold.choice() for fold in folds),
+            usage=tokens(total(fold.usage for fold in folds)),
+        )
+    )
