@@ -56,12 +56,12 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     context: dict[str, Any] = {}
     """Values from the request; an adapter passes on only keys that its options list."""
     model: str | None = None
-    """Overrides the agent's own model; for an agent that publishes many, the one that was asked for."""
+    """Overrides the agent's own model; for an agent that publishes many, the published id that was asked for."""
     max_steps: int | None = None
     fresh: bool = True
     """True: start from an empty state, `messages` is the whole history. False: go on from the thread's state."""
     temporary: bool = False
-    """True: nobody comes back to this thread unless the run pauses, so state need not be kept."""
+    """True: nobody comes back to this thread, so its state goes at the end, unless the run pauses."""
     first_byte: float | None = None
     """Seconds after which a streaming caller gets its headers; an error before that is a real HTTP status."""
     timeout: float = 600.0
@@ -95,7 +95,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A model that an adapter publishes; `id` is its name before the agent's prefix."""
+    """A model that an adapter publishes; `id` is the name that clients ask for, its prefix included."""
 
     id: str
     created: int = 0

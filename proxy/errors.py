@@ -21,6 +21,7 @@
     │   ├── UpstreamRefused   502
     │   ├── StreamIncomplete  502
     │   └── RateLimited       429
+    ├── RunFailed
     ├── RunLimit              500
     ├── RunTimeout            504
     ├── LogTrimmed            410
@@ -187,6 +188,18 @@ class RateLimited(UpstreamError):
 
     status = 429
     code = "llm_rate_limit"
+
+
+class RunFailed(ProxyError):
+    """A run ended in failure; says what its last entry says."""
+
+    def __init__(
+        self, code: str, message: str, *, status: int, retryable: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.code = code
+        self.status = status
+        self.retryable = retryable
 
 
 class RunLimit(ProxyError):

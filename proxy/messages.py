@@ -36,12 +36,13 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     arguments: str = ""
 
 
-class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A call that an assistant message asks for."""
 
     id: str
-    function: Function
     type: str = "function"
+    function: Function | None = None
+    custom: dict[str, Any] | None = None
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,7 +75,7 @@ class ToolFunction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A tool of the caller's that the model may ask for."""
+    """A tool of the caller's that the model may ask for; types other than function go to upstreams as they are."""
 
-    function: ToolFunction
-    type: str = "function"
+    type: str
+    function: ToolFunction | None = None

@@ -200,7 +200,12 @@ class ChatEncoder:
 
     media_type = SSE
 
-    def __init__(self, head: Head, shown: Shown, *, index: int = 0, include_usage: bool = False) -> None:
+    def __init__(
+        self, head: Head, shown: Shown, *, index: int = 0, include_usage: bool = False, chunk_pings: bool = False
+    ) -> None:
+        self.ended = False
+        self._chunk_pings = chunk_pings
+        self._greeted = False
         self._presenter = Presenter(shown)
         self._usage: list[Usage] = []
         self._include_usage = include_usage
@@ -221,25 +226,28 @@ class ChatEncoder:
             return self._content + one_line(json.encode(event.text)) + self._after_content
         match event:
             case RunStarted():
-                return self._chunk(Delta(role="assistant", content="")) if entry.seq == 1 else b""
+                return self._greeting()
             case Usage():
                 self._usage.append(event)
                 return b""
             case Completed() | Paused():
                 return self._pieces(event) + self._finished(finish_reason(event, self._presenter))
             case Cancelled():
-                return self._finished("stop")
+                return self._pieces(event) + self._finished("stop")
             case Failed():
-                return sse(failure(event))
+                return self.failure(event)
             case _:
                 return self._pieces(event)
 
     def heartbeat(self) -> bytes:
-        return PING
+        """A comment, or a chunk that says nothing for clients that choke on comments."""
+        if not self._chunk_pings:
+            return PING
+        return self._greeting() or self._chunk(Delta(content=""))
 
-    def empty(self) -> bytes:
-        """A chunk that says nothing: a heartbeat for clients that choke on comments."""
-        return self._chunk(Delta(content=""))
+    def failure(self, failed: Failed) -> bytes:
+        self.ended = True
+        return sse(failure(failed))
 
     def end(self) -> bytes:
         return DONE
@@ -252,6 +260,13 @@ class ChatEncoder:
         """The chunk without choices that carries the sum."""
         return b"data: " + self._top + b'],"usage":' + json.encode(tokens(usage)) + b"}\n\n"
 
+    def _greeting(self) -> bytes:
+        """The chunk with the role, once."""
+        if self._greeted:
+            return b""
+        self._greeted = True
+        return self._chunk(Delta(role="assistant", content=""))
+
     def _pieces(self, event: Event) -> bytes:
         pieces = self._presenter.pieces(event)
         self._part = self._presenter.plain_part
@@ -261,6 +276,7 @@ class ChatEncoder:
         return self._before + one_line(json.encode(delta)) + self._after
 
     def _finished(self, reason: str) -> bytes:
+        self.ended = True
         last = self._before + b"{}" + (self._finish % reason).encode()
         return last + self.usage_chunk(self.usage) if self._include_usage else last
 
@@ -295,7 +311,8 @@ def finish_reason(event: Completed | Paused, presenter: Presenter) -> str:
 class ChatFold:
     """One choice of a whole answer, folded from the same entries as a stream."""
 
-    def __init__(self, shown: Shown, *, index: int = 0) -> None:
+    def __init__(self, head: Head, shown: Shown, *, index: int = 0) -> None:
+        self._head = head
         self._presenter = Presenter(shown)
         self._index = index
         self._content: list[str] = []
@@ -306,7 +323,8 @@ class ChatFold:
         self.failed: Failed | None = None
         """Set if the run failed: there is no answer then."""
 
-    def feed(self, event: Event) -> None:
+    def feed(self, entry: Entry) -> None:
+        event = entry.event
         match event:
             case Usage():
                 self._usage.append(event)
@@ -336,6 +354,10 @@ class ChatFold:
     @property
     def usage(self) -> Usage:
         return total(self._usage)
+
+    def answer(self) -> bytes:
+        """The whole answer, if this is its only choice."""
+        return completion(self._head, [self])
 
     def choice(self) -> Choice:
         calls = tuple(Call(c.id or "", Function(c.name, c.arguments)) for _, c in sorted(self._calls.items()))

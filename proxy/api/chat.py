@@ -1,0 +1,141 @@
+"""`POST /v1/chat/completions`: a chat request becomes one run, or `n` of them, and its log becomes the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+from proxy.api.asked import Asked, Reader
+from proxy.api.client import Delivery, Header, Reply
+from proxy.api.errors import Dialect, reply_to
+from proxy.api.groups import merged
+from proxy.api.parse import read_body
+from proxy.api.streaming import EventStream, Refuse, WholeAnswer
+from proxy.errors import NotAllowed, ProxyError, RunFailed
+from proxy.events import Failed
+from proxy.model import Run, new_id
+from proxy.runs.manager import RunManager
+from proxy.runs.turns import turn_of
+from proxy.settings import Chat, RequestLimits
+from proxy.wire.chat import ChatEncoder, ChatFold, Head
+from proxy.wire.group import GroupEncoder, GroupFold
+
+
+class ChatCompletions:
+    """The endpoint, as a plain ASGI application: the one route that is worth going without the framework's comforts."""
+
+    def __init__(self, manager: RunManager, chat: Chat, limits: RequestLimits) -> None:
+        self._manager = manager
+        self._chat = chat
+        self._reader = Reader(manager.agents, chat, limits)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = scope["state"]
+        request_id: str = state["request_id"]
+        try:
+            if scope["method"] != "POST":
+                raise NotAllowed("Use POST for chat completions.")
+            asked = await self._reader.read(dict(scope["headers"]), await read_body(receive), state["caller"])
+            runs = await self._start(asked)
+        except ProxyError as error:
+            await reply_to(error, Dialect.OPENAI, request_id).send(send)
+            return
+        respond = self._stream if asked.request.stream else self._answer
+        try:
+            await respond(asked, runs, refusing(request_id))(scope, receive, send)
+        finally:
+            if len(runs) > 1 and asked.options.on_disconnect == "cancel":
+                self._stop(runs)
+
+    async def _start(self, asked: Asked) -> list[Run]:
+        """Make the runs; if one cannot be made, none is left behind."""
+        agent, tenant, options = asked.published.agent, asked.caller.tenant, asked.options
+        turn = await turn_of(self._manager, agent, tenant, options.thread_id, asked.request.messages)
+        count = asked.request.n or 1
+        if count == 1:
+            return [await self._manager.create(self._reader.order(asked, turn))]
+        group = new_id()
+        runs: list[Run] = []
+        try:
+            for number in range(count):
+                one = msgspec.structs.replace(turn, thread_id=new_id())
+                runs.append(await self._manager.create(self._reader.order(asked, one, group=group, number=number)))
+        except BaseException:
+            self._stop(runs)
+            raise
+        return runs
+
+    def _stop(self, runs: list[Run]) -> None:
+        for run in runs:
+            self._manager.stop(run)
+
+    def _stream(self, asked: Asked, runs: list[Run], refuse: Refuse) -> EventStream[Any]:
+        head = head_of(asked, runs)
+        include_usage = bool(asked.request.stream_options and asked.request.stream_options.include_usage)
+        options, delivery = asked.options, self._delivery(asked, runs, streaming=True)
+        encoders = [
+            ChatEncoder(
+                head,
+                options.shown,
+                index=i,
+                include_usage=include_usage and len(runs) == 1,
+                chunk_pings=options.chunk_pings,
+            )
+            for i in range(len(runs))
+        ]
+        batches = [self._manager.follow(run, idle=delivery.keepalive) for run in runs]
+        if len(runs) == 1:
+            return EventStream(batches[0], encoders[0], delivery, refuse)
+        return EventStream(merged(batches), GroupEncoder(encoders, include_usage=include_usage), delivery, refuse)
+
+    def _answer(self, asked: Asked, runs: list[Run], refuse: Refuse) -> WholeAnswer[Any]:
+        head, delivery = head_of(asked, runs), self._delivery(asked, runs, streaming=False)
+        folds = [ChatFold(head, asked.options.shown, index=i) for i in range(len(runs))]
+        batches = [self._manager.follow(run, idle=delivery.keepalive) for run in runs]
+        if len(runs) == 1:
+            return WholeAnswer(batches[0], folds[0], delivery, refuse)
+        return WholeAnswer(merged(batches), GroupFold(head, folds), delivery, refuse)
+
+    def _delivery(self, asked: Asked, runs: list[Run], *, streaming: bool) -> Delivery:
+        options = asked.options
+        quiet = not streaming and not self._chat.keepalive_json
+        cancel = options.on_disconnect == "cancel"
+        return Delivery(
+            headers=run_headers(asked, runs),
+            keepalive=0.0 if quiet else options.keepalive,
+            first_byte=options.first_byte,
+            send_timeout=self._chat.send_timeout,
+            on_leave=(lambda: self._stop(runs)) if cancel else (lambda: None),
+        )
+
+
+def head_of(asked: Asked, runs: list[Run]) -> Head:
+    """What all chunks share; `created` is in whole seconds."""
+    return Head(
+        id=f"chatcmpl-{runs[0].group or runs[0].run_id}", created=int(runs[0].created_at), model=asked.request.model
+    )
+
+
+def run_headers(asked: Asked, runs: list[Run]) -> tuple[Header, ...]:
+    """`X-Run-Id` names the run, or the group of several; `X-Thread-Id` a thread that lasts."""
+    run = runs[0]
+    headers = ((b"x-run-id", (run.group or run.run_id).encode()),)
+    return headers if run.temporary else (*headers, (b"x-thread-id", run.thread_id.encode()))
+
+
+def refusing(request_id: str) -> Refuse:
+    """How a run that failed before anything was sent is answered."""
+
+    def refuse(failed: Failed) -> Reply:
+        error = RunFailed(
+            failed.code,
+            failed.message,
+            status=failed.status,
+            retryable=failed.retryable,
+            retry_after=failed.retry_after,
+        )
+        return reply_to(error, Dialect.OPENAI, request_id)
+
+    return refuse

@@ -1,0 +1,129 @@
+"""The other end of one request: notices at once that it leaves, and drops it if it takes nothing any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import structlog
+from litestar.types import Receive, Scope, Send
+
+logger = structlog.get_logger(__name__)
+
+Header = tuple[bytes, bytes]
+JSON: Header = (b"content-type", b"application/json")
+UNBUFFERED: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole response."""
+
+    status: int
+    headers: tuple[Header, ...]
+    body: bytes
+
+    async def send(self, send: Send) -> None:
+        length = (b"content-length", b"%d" % len(self.body))
+        await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, length]})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """How a response is sent. Times in seconds; 0 is never."""
+
+    headers: tuple[Header, ...] = ()
+    keepalive: float = 15.0
+    first_byte: float = 1.0
+    send_timeout: float = 60.0
+    on_leave: Callable[[], None]
+    """Called once if the client goes before the end."""
+
+
+class Client:
+    """The other end of a request: notices that it leaves, and drops it if it takes nothing."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, delivery: Delivery) -> None:
+        self._abort: Callable[[], None] | None = scope.get("state", {}).get("abort")
+        self._receive = receive
+        self._send = send
+        self._delivery = delivery
+        self._gone = False
+        self._sending = False
+        self._sent = 0
+        self._seen = -1
+        self._done = False
+        self.started = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._loop = asyncio.get_running_loop()
+        self._watcher = self._loop.create_task(self._watch())
+        if self._delivery.send_timeout:
+            self._timer = self._loop.call_later(self._delivery.send_timeout / 2, self._check)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._watcher.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._gone and isinstance(error, asyncio.CancelledError):
+            self._task.uncancel()
+            return True
+        if not self._done and not self._gone:
+            self._delivery.on_leave()
+        return False
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._gone or self._done:
+            return
+        self._gone = True
+        self._delivery.on_leave()
+        self._task.cancel()
+
+    def _check(self) -> None:
+        """Twice in a send timeout: a send that was waiting the last time and still is takes nothing any more."""
+        if self._sending and self._seen == self._sent:
+            logger.info("a client that takes nothing was dropped")
+            if self._abort is not None:
+                self._abort()
+            self._leave()
+            return
+        self._seen = self._sent
+        self._timer = self._loop.call_later(self._delivery.send_timeout / 2, self._check)
+
+    async def start(self, status: int, headers: Sequence[Header]) -> None:
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers]})
+
+    async def reply(self, reply: Reply, headers: Sequence[Header] = ()) -> None:
+        """Send a whole response."""
+        length = (b"content-length", b"%d" % len(reply.body))
+        await self.start(reply.status, (*reply.headers, length, *headers))
+        await self.finish(reply.body)
+
+    async def write(self, body: bytes) -> None:
+        self._sending = True
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        self._sending = False
+        self._sent += 1
+
+    async def finish(self, body: bytes) -> None:
+        """Send the last bytes. From here on a leaving client has had everything."""
+        self._sending = True
+        self._done = True
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        self._sending = False
+        self._sent += 1
