@@ -12,7 +12,10 @@
     │   ├── Busy
     │   ├── NotWaiting
     │   └── NotCancellable
+    ├── TooSlow               408
     ├── TooLarge              413
+    │   └── HeadersTooLarge   431
+    ├── Unsupported           415
     ├── TooMany               429
     ├── Unavailable           503
     │   └── Draining
@@ -125,11 +128,33 @@ class NotCancellable(Conflict):
     code = "not_cancellable"
 
 
+class TooSlow(ProxyError):
+    """The request did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+    retryable = True
+
+
 class TooLarge(ProxyError):
     """The request is larger than allowed."""
 
     status = 413
     code = "request_too_large"
+
+
+class HeadersTooLarge(TooLarge):
+    """The headers of the request are larger than allowed."""
+
+    status = 431
+    code = "headers_too_large"
+
+
+class Unsupported(ProxyError):
+    """The request body has a form that is not read here."""
+
+    status = 415
+    code = "unsupported_media_type"
 
 
 class TooMany(ProxyError):

@@ -188,11 +188,11 @@ def tokens(usage: Usage) -> Tokens:
     )
 
 
-def failure(failed: Failed) -> bytes:
-    """The error as OpenAI's object, for a body or for one event of a stream."""
+def failure(failed: Failed, param: str | None = None) -> bytes:
+    """The error as OpenAI's object, for a body or for one event of a stream; `param` names the field at fault."""
     kind = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}.get(failed.status)
     kind = kind or ("invalid_request_error" if failed.status < 500 else "server_error")
-    return json.encode(ErrorEnvelope(ErrorBody(failed.message, kind, None, failed.code)))
+    return json.encode(ErrorEnvelope(ErrorBody(failed.message, kind, param, failed.code)))
 
 
 class ChatEncoder:
