@@ -1,0 +1,280 @@
+"""Runs an app on a socket: uvicorn, bounded where a client may dawdle, and with an end that waits for the runs.
+
+For the command line and for tests; the app itself does not know what serves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from proxy.errors import ConfigError, ProxyError
+from proxy.settings import Settings
+
+BACKLOG = 4096
+HEAD = 64 * 1024
+"""Largest request line with headers, in bytes."""
+KEEP_ALIVE = 75
+FLUSH = 3
+"""Seconds for the last bytes of streams whose runs have ended."""
+LEFTOVERS = 2.0
+"""Seconds for tasks and threads that an agent left behind."""
+
+
+class App(Protocol):
+    """An ASGI app with lifespan, and with an end to its runs."""
+
+    def __call__(self, scope: Any, receive: Any, send: Any, /) -> Awaitable[None]: ...
+
+    async def drain(self) -> None:
+        """Refuse new work; return when running streams have ended or their time is over."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on that address, not listening yet; port 0 takes any free one. Raises `ConfigError`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}: {error.strerror}; choose another address with --host") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        cure = "stop what listens there, or choose another port with --port"
+        raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}; {cure}") from error
+    return bound
+
+
+def url(bound: socket.socket) -> str:
+    """Where a client on this machine finds the socket, without a path."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(app: App, settings: Settings, bound: socket.socket, started: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, drain, return. `started` is called once, when requests are being served.
+
+    A second signal ends the process at once, and so does, in the end, an agent that does not let go. Raises the
+    `ProxyError` that kept the app from starting.
+    """
+    _Owner(app, settings, started).until_told(bound)
+
+
+@contextmanager
+def running(app: App, settings: Settings, bound: socket.socket) -> Iterator[str]:
+    """Serve from a thread of its own; yields the URL, without a path. Raises as `run` does."""
+    up = threading.Event()
+    server = Server(app, settings, up.set)
+    failures: list[ProxyError] = []
+
+    def serve() -> None:
+        try:
+            server.until_told(bound)
+        except ProxyError as error:
+            failures.append(error)
+        finally:
+            up.set()
+
+    thread = threading.Thread(target=serve, name="server", daemon=True)
+    thread.start()
+    up.wait()
+    if failures:
+        raise failures[0]
+    try:
+        yield url(bound)
+    finally:
+        server.should_exit = True
+        thread.join(settings.server.drain + FLUSH + LEFTOVERS)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which drains the app before it lets the connections go."""
+
+    def __init__(self, app: App, settings: Settings, started: Callable[[], None]) -> None:
+        self._app = app
+        self._lifespan = _Lifespan(app)
+        self._tell = started
+        self._read_timeout = settings.server.limits.read_timeout
+        super().__init__(_uvicorn(self._lifespan, settings))
+
+    def until_told(self, bound: socket.socket) -> None:
+        """Serve until `should_exit` is set."""
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            try:
+                runner.run(self.serve(sockets=[bound]))
+            except SystemExit:
+                raise self._lifespan.fault or ConfigError("the server did not start; the log says why") from None
+            self.served()
+
+    def served(self) -> None:
+        """Called when all is served and only leftovers of agents may be alive."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for bound in sockets or ():
+            bound.close()
+        await self._app.drain()
+        await super().shutdown(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            deadline = asyncio.get_running_loop().time() - self._read_timeout
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.expire(deadline)
+        return await super().on_tick(counter)
+
+
+class _Owner(Server):
+    """A server that owns its process: it hears signals, and no agent keeps it from ending."""
+
+    def __init__(self, app: App, settings: Settings, started: Callable[[], None]) -> None:
+        super().__init__(app, settings, started)
+        self._longest = settings.server.drain + settings.runs.cancel_grace + FLUSH + LEFTOVERS
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            os._exit(0)
+        self.should_exit = True
+        _end_after(self._longest)
+
+    def served(self) -> None:
+        _end_after(LEFTOVERS)
+
+
+def _end_after(seconds: float) -> None:
+    """End the process by then, whatever tasks and threads still run; what they were doing is settled at next start."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+
+
+class _Lifespan:
+    """The app, with a memory for what kept it from starting, which uvicorn would only log."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.fault: ProxyError | None = None
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        if scope["type"] == "lifespan":
+            return self._lived(scope, receive, send)
+        return self.app(scope, receive, send)
+
+    async def _lived(self, scope: Any, receive: Any, send: Any) -> None:
+        failed: list[Any] = []
+
+        async def hold(message: Any) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                failed.append(message)
+            else:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, hold)
+        except ProxyError as error:
+            self.fault = error
+            await send({"type": "lifespan.startup.failed", "message": ""})
+        finally:
+            if self.fault is None and failed:
+                await send(failed[0])
+
+
+def _uvicorn(app: _Lifespan, settings: Settings) -> uvicorn.Config:
+    server = settings.server
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        http=Connection,
+        loop="uvloop" if os.name == "posix" else "asyncio",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(server.trusted_proxies),
+        forwarded_allow_ips=list(server.trusted_proxies),
+        root_path=server.root_path,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=FLUSH,
+    )
+
+
+class TooLarge(Exception):
+    """The head of a request is over its bound."""
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection on httptools, with bounds on the time and size of a request's head."""
+
+    _since: float | None = None
+    """When the head now awaited began; None while none is."""
+    _received = 0
+    _oversized = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._since = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
+        if self._since is not None and self._received > HEAD and not self.transport.is_closing():
+            self._oversized = True
+            self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        self._since = None
+        if self._received > HEAD and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD:
+            self._oversized = True
+            raise TooLarge
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._received = 0
+
+    def send_400_response(self, msg: str) -> None:
+        if self._oversized:
+            self._refuse(431, "headers_too_large", f"The headers are larger than {HEAD} bytes.")
+        else:
+            self._refuse(400, "invalid_request", "This is not a valid HTTP request.")
+
+    def expire(self, deadline: float) -> None:
+        """Let the client go if its request began before `deadline` and its head is still not here."""
+        if self._since is not None and self._since < deadline:
+            self._refuse(408, "request_timeout", "The request did not arrive in time.")
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()
+            return
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+        body = json.dumps({"error": error}).encode()
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
