@@ -1,0 +1,129 @@
+"""One connection of a client: uvicorn's protocol on httptools, with the bounds it lacks.
+
+uvicorn waits for a request for ever and keeps as many bytes of headers as come. Here a request has
+`read_timeout` seconds to arrive, in total, and its headers a largest size; what cannot be parsed is refused in
+the form of the other errors. httptools, since h11 answers requests that were smuggled behind another's body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import partial
+from http import HTTPStatus
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from proxy.api.errors import dialect_of, reply_to
+from proxy.errors import BadRequest, HeadersTooLarge, ProxyError, TooSlow
+from proxy.settings import RequestLimits
+
+MAX_HEADERS = 64 * 1024
+"""Bytes of a request's head that arrive after its first packet; the gate counts exactly."""
+
+
+def connection(limits: RequestLimits) -> type[asyncio.Protocol]:
+    """What `uvicorn.Config(http=...)` wants, under these limits; survives pickling for worker processes."""
+    return cast("type[asyncio.Protocol]", partial(Connection, limits=limits))
+
+
+class Connection(HttpToolsProtocol):
+    """Adds deadlines to a connection, and puts `abort`, which cuts it, into each request's state."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: RequestLimits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._read_timeout = limits.read_timeout
+        self._deadline: asyncio.TimerHandle | None = None
+        self._head = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "abort": transport.abort}
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        in_head = self._in_head()
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if not self._in_head():
+            self._head = 0
+        elif in_head:
+            self._head += len(data)
+            if self._head > MAX_HEADERS:
+                self._refuse(HeadersTooLarge(f"The headers are larger than {MAX_HEADERS} bytes."))
+                return
+        if self._is_owed():
+            self._arm()
+        else:
+            self._disarm()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(BadRequest(msg))
+
+    def _in_head(self) -> bool:
+        """No request has begun, or the head of the latest is not complete."""
+        return self.scope is None or "method" not in self.scope
+
+    def _is_owed(self) -> bool:
+        """The client owes us the rest of a request; a body goes on arriving behind an early answer, too."""
+        return self._in_head() or self.cycle.more_body or self.cycle.response_complete
+
+    def _arm(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._read_timeout, self._expire)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        in_head = self._in_head()
+        if in_head and self._is_answering():
+            # The next request, sent ahead, is slow: no reason to cut the answer to this one.
+            self._arm()
+        elif self._is_answering() or (in_head and self.scope is not None):
+            self._refuse(TooSlow(f"The request did not arrive within {self._read_timeout:g} seconds."))
+        else:
+            self.transport.close()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer in place of the application, if nothing was sent yet, and close."""
+        if not self.transport.is_closing() and not (self._is_answering() and self.cycle.response_started):
+            self.transport.write(self._rendered(error))
+        self._disarm()
+        if self._is_answering():
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
+    def _rendered(self, error: ProxyError) -> bytes:
+        path, request_id = "", f"req-{os.urandom(9).hex()}"
+        if self._is_answering():
+            path = self.cycle.scope["path"]
+            request_id = self.cycle.scope["state"].get("request_id", request_id)
+        reply = reply_to(error, dialect_of(path), request_id)
+        head = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}".encode()]
+        head += [name + b": " + value for name, value in reply.headers]
+        head += [b"x-request-id: " + request_id.encode(), b"content-length: %d" % len(reply.body), b"connection: close"]
+        return b"\r\n".join([*head, b"", reply.body])

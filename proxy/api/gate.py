@@ -1,0 +1,232 @@
+"""The outermost door: everything that comes in passes here, and everything that goes out.
+
+A request gets its id, its caller and its limits checked before any route sees it; all paths need a key but a
+short list. An answer gets its id and what browsers need; an exception becomes an answer. Pure ASGI, since it
+stands before every request: a streamed chunk costs one plain call here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, cast
+
+import structlog
+from litestar.types import ASGIApp
+from litestar.types import Send as LitestarSend
+
+from proxy.api.auth import Auth, Caller
+from proxy.api.client import Header, Reply
+from proxy.api.cors import Cors
+from proxy.api.errors import InternalError, dialect_of, reply_to
+from proxy.errors import BadRequest, Draining, HeadersTooLarge, ProxyError, TooLarge, Unsupported
+from proxy.settings import RequestLimits, Settings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PUBLIC = frozenset({"/", "/health", "/ready"})
+QUIET = frozenset({"/health", "/ready"})
+"""Probes come every few seconds and say nothing."""
+MAX_HEADERS = 64 * 1024
+_LEFT = 499
+"""In the log: the client left before it had an answer."""
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@~-]{1,128}")
+_LONGEST_LOGGED = 300
+
+
+class Gate:
+    """Wraps the application. Puts `caller` and `request_id` into `scope["state"]`.
+
+    `draining` says whether new work is refused; `public` are more paths that need no key.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        auth: Auth,
+        *,
+        draining: Callable[[], bool],
+        public: frozenset[str] = frozenset(),
+    ) -> None:
+        self._app = cast(App, app)
+        self._auth = auth
+        self._limits = settings.server.limits
+        self._cors = Cors(settings.server.cors)
+        self._draining = draining
+        self._public = PUBLIC | public
+        self._logger = structlog.get_logger(__name__).bind()
+        self._prefix = f"req-{os.urandom(6).hex()}-"
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await (self._app if scope["type"] == "lifespan" else _close)(scope, receive, send)
+            return
+        exchange = Exchange(scope, send)
+        try:
+            asked = self._look(exchange, scope["headers"])
+            reply = self._preflight(exchange, asked) if self._cors.on else None
+            if reply is not None:
+                await exchange.reply(reply)
+                return
+            await self._admit(exchange, asked)
+            if asked.chunked:
+                receive = _counted(receive, self._limits)
+            await self._app(scope, receive, exchange.send)
+        except ProxyError as error:
+            await exchange.fail(error)
+        except Exception:
+            self._logger.exception("a request failed", request_id=exchange.request_id)
+            await exchange.fail(InternalError())
+        finally:
+            self._log(exchange)
+
+    def _look(self, exchange: Exchange, headers: list[Header]) -> Asked:
+        """Pick out what matters here, and give the request its id; refuses what is too large to look at."""
+        asked = Asked(headers)
+        request_id = asked.request_id
+        if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
+            request_id = f"{self._prefix}{next(self._numbers)}".encode()
+        exchange.identify(request_id)
+        if self._cors.on:
+            exchange.extra += self._cors.headers(asked.origin)
+        if asked.size > MAX_HEADERS:
+            raise HeadersTooLarge(f"The headers are larger than {MAX_HEADERS} bytes.")
+        return asked
+
+    def _preflight(self, exchange: Exchange, asked: Asked) -> Reply | None:
+        if exchange.method != "OPTIONS" or asked.origin is None or not asked.preflight:
+            return None
+        return self._cors.preflight(asked.origin, asked.wanted)
+
+    async def _admit(self, exchange: Exchange, asked: Asked) -> None:
+        """Raises what speaks against serving this request. Who is unknown learns nothing but that."""
+        auth = self._auth
+        if exchange.path in self._public:
+            exchange.state["caller"] = Caller()
+        else:
+            caller = await auth.resolve(asked.headers) if auth.remote else auth.check(asked.headers)
+            exchange.state["caller"] = caller
+            exchange.tenant = caller.tenant
+            if self._draining():
+                raise Draining("The server is shutting down; try again.", retry_after=1)
+        if asked.encoding:
+            raise Unsupported("Compressed requests are not read; send the body as it is.")
+        if asked.length:
+            _fits(asked.length, self._limits)
+
+    def _log(self, exchange: Exchange) -> None:
+        write = self._logger.debug if exchange.path in QUIET else self._logger.info
+        fields = {} if exchange.run_id is None else {"run_id": exchange.run_id}
+        write(
+            "request",
+            method=exchange.method,
+            path=exchange.path[:_LONGEST_LOGGED],
+            status=exchange.status or _LEFT,
+            ms=round((time.perf_counter() - exchange.began) * 1000, 2),
+            request_id=exchange.request_id,
+            tenant=exchange.tenant,
+            **fields,
+        )
+
+
+class Asked:
+    """The headers of a request that matter at the gate."""
+
+    __slots__ = ("chunked", "encoding", "headers", "length", "origin", "preflight", "request_id", "size", "wanted")
+
+    def __init__(self, headers: list[Header]) -> None:
+        known = dict(headers)
+        self.headers = headers
+        self.size = sum(map(len, itertools.chain.from_iterable(headers)))
+        self.request_id = known.get(b"x-request-id")
+        self.length = known.get(b"content-length")
+        self.chunked = b"transfer-encoding" in known
+        self.origin = known.get(b"origin")
+        self.preflight = b"access-control-request-method" in known
+        self.wanted = known.get(b"access-control-request-headers", b"")
+        self.encoding = known.get(b"content-encoding", b"identity").strip().lower() not in (b"", b"identity")
+
+
+class Exchange:
+    """One request and its answer: what the log line tells of it, and the way out."""
+
+    __slots__ = ("_send", "began", "extra", "method", "path", "request_id", "run_id", "state", "status", "tenant")
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self.began = time.perf_counter()
+        self.method: str = scope["method"]
+        path: str = scope["path"]
+        if root := scope.get("root_path"):
+            path = path.removeprefix(root) or "/"
+        self.path = path
+        self.state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        self.status = 0
+        self.tenant: str | None = None
+        self.run_id: str | None = None
+
+    def identify(self, request_id: bytes) -> None:
+        self.request_id = self.state["request_id"] = request_id.decode()
+        self.extra: tuple[Header, ...] = ((b"x-request-id", request_id),)
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """The application's way out; no coroutine of its own, for a stream goes through here chunk by chunk."""
+        if message["type"] == "http.response.start":
+            message = self._dressed(message)
+        return self._send(message)
+
+    def _dressed(self, message: Message) -> Message:
+        self.status = message["status"]
+        headers = [*message.get("headers", ()), *self.extra]
+        for name, value in headers:
+            if name == b"x-run-id":
+                self.run_id = value.decode("latin-1")
+        return {**message, "headers": headers}
+
+    async def reply(self, reply: Reply) -> None:
+        await reply.send(cast(LitestarSend, self.send))
+
+    async def fail(self, error: ProxyError) -> None:
+        """Answer with an error; once the response has started, whoever runs us cuts the connection instead."""
+        if not self.status:
+            await self.reply(reply_to(error, dialect_of(self.path), self.request_id))
+
+
+def _counted(receive: Receive, limits: RequestLimits) -> Receive:
+    """A chunked body tells its size only as it comes."""
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limits.body:
+            raise _oversized(limits)
+        return message
+
+    return counted
+
+
+def _fits(length: bytes, limits: RequestLimits) -> None:
+    if not length.isdigit() or len(length) > 20:
+        raise BadRequest("The header Content-Length is not a number.")
+    if int(length) > limits.body:
+        raise _oversized(limits)
+
+
+def _oversized(limits: RequestLimits) -> TooLarge:
+    return TooLarge(f"The body is larger than {limits.body} bytes.")
+
+
+async def _close(scope: Scope, receive: Receive, send: Send) -> None:
+    """No web sockets here: closing before accepting is a 403."""
+    await send({"type": "websocket.close", "code": 1008})

@@ -1,0 +1,161 @@
+"""Logging: one line per thing that happened, for people in a terminal and as JSON everywhere else.
+
+`setup` is called once, by whoever starts the process; a module then takes its logger from
+`structlog.get_logger(__name__)`. Lines of other people's libraries, which use `logging`, come out in the same
+form. No configured secret ever leaves in a line, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor
+
+from proxy.settings import Key, Settings
+
+_SHORTEST_SECRET = 4
+"""Shorter ones would blot out half of every line."""
+_SECRET_NAMES = ("key", "secret", "token", "password", "authorization")
+_NOISY = ("httpx", "httpcore", "openai", "alembic", "asyncio", "urllib3")
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def setup(settings: Settings, file: BinaryIO | None = None) -> None:
+    """Send all log lines of this process to `file`, by default standard error."""
+    target = file or getattr(sys.stderr, "buffer", None) or BytesIO()
+    level = _LEVELS[settings.log.level]
+    console = settings.log.format == "console" or (settings.log.format == "auto" and target.isatty())
+    structlog.configure(
+        processors=_processors(console=console, colors=target.isatty(), secrets=tuple(secrets(settings))),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *names: Sink(names[0] if names else "", target),
+        cache_logger_on_first_use=True,
+    )
+    _route_stdlib(level)
+
+
+class Sink:
+    """Where finished lines go. A line that cannot be written is lost; nothing else may break for it."""
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self.name = name
+        self._write = file.write
+        self._flush = file.flush
+
+    def msg(self, line: bytes) -> None:
+        try:
+            self._write(line)
+            self._flush()
+        except (OSError, ValueError):
+            return
+
+    log = debug = info = warning = warn = error = critical = fatal = exception = failure = msg
+
+
+class Bridge(logging.Handler):
+    """Takes the lines of `logging` over."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):
+            text = str(record.msg)
+        logger = structlog.get_logger(record.name)
+        logger.log(min(record.levelno // 10 * 10, logging.CRITICAL), text, exc_info=record.exc_info)
+
+
+def secrets(settings: Settings) -> Iterator[str]:
+    """All secrets that the configuration holds, in each form they may take in a line; longest first."""
+    found = {secret for secret in _configured(settings) if len(secret) >= _SHORTEST_SECRET}
+    found |= {json.dumps(secret, ensure_ascii=False)[1:-1] for secret in found}
+    yield from sorted(found, key=len, reverse=True)
+
+
+def _configured(settings: Settings) -> Iterator[str]:
+    for entry in settings.server.api_keys:
+        yield from (entry.key, entry.sha256) if isinstance(entry, Key) else (entry,)
+    if settings.server.jwt is not None:
+        yield settings.server.jwt.secret
+    yield urlsplit(settings.store).password or ""
+    for agent in settings.agents.values():
+        yield from _within(agent.options, secret=False)
+
+
+def _within(value: Any, *, secret: bool) -> Iterator[str]:
+    """All strings in `value` that stand under a name which sounds like a secret's."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            sounds = any(word in str(name).lower() for word in _SECRET_NAMES)
+            yield from _within(inner, secret=secret or sounds)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _within(inner, secret=secret)
+    elif secret and isinstance(value, str):
+        yield value
+
+
+def _processors(*, console: bool, colors: bool, secrets: Sequence[str]) -> list[Processor]:
+    scrub = Scrubber(secrets)
+    if not console:
+        return [_as_json, scrub]
+    # Not the pretty formatter: it would show local variables, and with them what users wrote.
+    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+
+    def as_text(logger: Any, method: str, event: EventDict) -> bytes:
+        return f"{renderer(logger, method, event)}\n".encode("utf-8", "backslashreplace")
+
+    clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    return [structlog.processors.add_log_level, structlog.stdlib.add_logger_name, clock, as_text, scrub]
+
+
+class Scrubber:
+    """The last processor: blots secrets out of the finished line."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = tuple(secret.encode("utf-8", "backslashreplace") for secret in secrets)
+
+    def __call__(self, logger: Any, method: str, line: Any) -> Any:
+        for secret in self._secrets:
+            if secret in line:
+                line = line.replace(secret, b"***")
+        return line
+
+
+_encoder = msgspec.json.Encoder(enc_hook=repr)
+
+
+def _as_json(logger: Any, method: str, event: EventDict) -> Any:
+    """One processor instead of four: this runs for every request."""
+    event["level"] = method
+    event["logger"] = logger.name
+    event["at"] = datetime.now(UTC)
+    if "exc_info" in event:
+        event = structlog.processors.format_exc_info(logger, method, event)
+    try:
+        return _encoder.encode(event) + b"\n"
+    except (TypeError, ValueError, OverflowError):
+        # Lone surrogates, numbers beyond 64 bits, keys that are no strings: the slow way takes them all.
+        return json.dumps(event, default=str, skipkeys=True).encode() + b"\n"
+
+
+def _route_stdlib(level: int) -> None:
+    root = logging.getLogger()
+    root.handlers = [Bridge()]
+    root.setLevel(level)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = True
+    # The gate writes the line of each request, with what this one lacks.
+    logging.getLogger("uvicorn.access").handlers = []
+    logging.getLogger("uvicorn.access").propagate = False
