@@ -88,6 +88,7 @@ class _Reading:
             name = self._name(key)
             if name in values:
                 self._fault(key, f"`{name}` stands here twice - at `{place}`")
+            self.lines.setdefault(f"{place}.{name}", key.start_mark.line + 1)
             values[name] = self.value(inner, f"{place}.{name}", depth)
         for key, inner in node.value:
             if key.tag == TAG + "merge":

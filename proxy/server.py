@@ -6,7 +6,7 @@ For the command line and for tests; the app itself does not know what serves it.
 from __future__ import annotations
 
 import asyncio
-import json
+import errno
 import os
 import socket
 import threading
@@ -16,14 +16,12 @@ from types import FrameType
 from typing import Any, Protocol
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from proxy.api.connection import connection
 from proxy.errors import ConfigError, ProxyError
 from proxy.settings import Settings
 
 BACKLOG = 4096
-HEAD = 64 * 1024
-"""Largest request line with headers, in bytes."""
 KEEP_ALIVE = 75
 FLUSH = 3
 """Seconds for the last bytes of streams whose runs have ended."""
@@ -45,14 +43,15 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
     except OSError as error:
-        raise ConfigError(f"cannot listen on {host}: {error.strerror}; choose another address with --host") from error
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        cure = "stop what listens there, or choose another port with --port"
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        cure = "choose another port with --port" if taken else "choose another address with --host"
         raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}; {cure}") from error
     return bound
 
@@ -107,7 +106,6 @@ class Server(uvicorn.Server):
         self._app = app
         self._lifespan = _Lifespan(app)
         self._tell = started
-        self._read_timeout = settings.server.limits.read_timeout
         super().__init__(_uvicorn(self._lifespan, settings))
 
     def until_told(self, bound: socket.socket) -> None:
@@ -133,14 +131,6 @@ class Server(uvicorn.Server):
             bound.close()
         await self._app.drain()
         await super().shutdown(sockets)
-
-    async def on_tick(self, counter: int) -> bool:
-        if counter % 10 == 0:
-            deadline = asyncio.get_running_loop().time() - self._read_timeout
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, Connection):
-                    connection.expire(deadline)
-        return await super().on_tick(counter)
 
 
 class _Owner(Server):
@@ -203,7 +193,7 @@ def _uvicorn(app: _Lifespan, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=Connection,
+        http=connection(settings.server.limits),
         loop="uvloop" if os.name == "posix" else "asyncio",
         ws="none",
         lifespan="on",
@@ -218,63 +208,3 @@ def _uvicorn(app: _Lifespan, settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=FLUSH,
     )
-
-
-class TooLarge(Exception):
-    """The head of a request is over its bound."""
-
-
-class Connection(HttpToolsProtocol):
-    """uvicorn's connection on httptools, with bounds on the time and size of a request's head."""
-
-    _since: float | None = None
-    """When the head now awaited began; None while none is."""
-    _received = 0
-    _oversized = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._since = self.loop.time()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += len(data)
-        super().data_received(data)
-        if self._since is not None and self._received > HEAD and not self.transport.is_closing():
-            self._oversized = True
-            self.send_400_response("")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._since = self.loop.time()
-
-    def on_headers_complete(self) -> None:
-        self._since = None
-        if self._received > HEAD and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD:
-            self._oversized = True
-            raise TooLarge
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._received = 0
-
-    def send_400_response(self, msg: str) -> None:
-        if self._oversized:
-            self._refuse(431, "headers_too_large", f"The headers are larger than {HEAD} bytes.")
-        else:
-            self._refuse(400, "invalid_request", "This is not a valid HTTP request.")
-
-    def expire(self, deadline: float) -> None:
-        """Let the client go if its request began before `deadline` and its head is still not here."""
-        if self._since is not None and self._since < deadline:
-            self._refuse(408, "request_timeout", "The request did not arrive in time.")
-
-    def _refuse(self, status: int, code: str, message: str) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()
-            return
-        error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-        body = json.dumps({"error": error}).encode()
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()

@@ -78,13 +78,14 @@ def _server(path: Path | None) -> Iterator[tuple[str, str]]:
     """The config's agents behind a free port of this machine and a key made for now: the URL and the key."""
     from msgspec.structs import replace
 
-    from proxy import config, server
+    from proxy import config, log, server
     from proxy.settings import Logs, Server
 
     key = secrets.token_urlsafe()
     settings = replace(
         config.load(path), store="memory://", server=Server(port=0, api_keys=(key,), drain=0.0), log=Logs(level="error")
     )
+    log.setup(settings)
 
     from proxy import app
 

@@ -29,11 +29,12 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int, r
 
         arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
         sys.exit(reloading.supervise(arguments, path or Path("config.yaml")))
-    from proxy import config, server
+    from proxy import config, log, server
     from proxy.cli import banner, guards
 
     loaded = config.read(path)
     settings = guards.admitted(loaded.settings, host=host, port=port, workers=workers, insecure=insecure)
+    log.setup(settings)
     _raise_file_limit()
     bound = server.bind(settings.server.host, settings.server.port)
 

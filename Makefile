@@ -1,0 +1,48 @@
+# Needs Python 3.11 or newer, make and a package registry; makes the rest itself.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: serve test lint format bench constraints
+
+serve: $(VENV)/.serve
+	@$(BIN)/runwire serve --config config.yaml
+
+test: lint
+	$(BIN)/python -m pytest
+	bash tests/wheel.sh $(BIN)/python
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+# Pins what a fresh environment resolves to today.
+constraints:
+	rm -rf build/fresh
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/python -m pip install --quiet --upgrade pip
+	build/fresh/bin/python -m pip install --quiet -e '.[models]' --group dev
+	build/fresh/bin/python -m pip freeze --exclude-editable > constraints.txt
+
+$(BIN)/python:
+	$(if $(PYTHON),,$(error Python 3.11 or newer is needed))
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[models]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.serve
+	$(INSTALL) --group dev
+	@touch $@

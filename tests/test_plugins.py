@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy import plugins
+from proxy.adapter import Adapter
+from proxy.errors import ConfigError
+from proxy.settings import Agent, Settings
+
+OURS = """
+from collections.abc import AsyncGenerator
+import msgspec
+from proxy.adapter import Adapter, RunInput
+from proxy.events import Event, TextDelta
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True):
+    base_url: str
+    retries: int = 2
+    tags: dict[str, int] = {}
+
+
+class Mine(Adapter):
+    Options = Options
+
+    async def stream(self, run: RunInput) -> AsyncGenerator[Event]:
+        yield TextDelta(text="hello")
+
+
+class NotOne:
+    pass
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(OURS)
+    return tmp_path
+
+
+def settings(folder: Path, **agents: Agent) -> Settings:
+    return Settings(agents=agents, folder=str(folder), store="memory://")
+
+
+def fault(folder: Path, **agents: Agent) -> str:
+    with pytest.raises(ConfigError) as caught:
+        plugins.build(settings(folder, **agents))
+    return caught.value.message
+
+
+def test_our_own_adapters_are_found_by_their_entry_points() -> None:
+    assert plugins.find("plain").__name__ == "PlainAdapter"
+
+
+def test_a_near_miss_of_a_name_is_put_right() -> None:
+    with pytest.raises(ConfigError, match=r"unknown adapter `plian`; did you mean `plain`\?"):
+        plugins.find("plian")
+
+
+def test_an_unknown_name_lists_what_there_is() -> None:
+    with pytest.raises(ConfigError, match=r"unknown adapter `zzz`; installed are .*`openai`, `plain`"):
+        plugins.find("zzz")
+
+
+def test_an_adapter_of_the_users_is_built_from_a_file_beside_the_config(folder: Path) -> None:
+    options = {"base_url": "http://x", "retries": "3"}
+    built = plugins.build(settings(folder, a=Agent(adapter="./mine.py:Mine", options=options)))
+    assert isinstance(built["a"], Adapter)
+    assert (built["a"].options.base_url, built["a"].options.retries) == ("http://x", 3)
+    assert (built["a"].site.agent, built["a"].site.folder, built["a"].site.state) == ("a", folder, "memory://")
+
+
+def test_a_misspelt_option_is_named_with_its_place_and_the_right_name(folder: Path) -> None:
+    agent = Agent(adapter="./mine.py:Mine", options={"base_url": "x", "retires": 1})
+    assert fault(folder, gpt=agent) == ("unknown field `retires`; did you mean `retries`? - at `$.agents.gpt.options`")
+
+
+def test_options_of_a_wrong_kind_are_named_with_their_place(folder: Path) -> None:
+    agent = Agent(adapter="./mine.py:Mine", options={"base_url": "x", "retries": "many"})
+    assert fault(folder, gpt=agent) == "expected a whole number, got text - at `$.agents.gpt.options.retries`"
+
+
+def test_faults_of_all_agents_are_told_at_once(folder: Path) -> None:
+    wrong = Agent(adapter="./mine.py:Mine")
+    assert fault(folder, a=wrong, b=Agent(adapter="plian")).splitlines() == [
+        "missing field `base_url` - at `$.agents.a.options`",
+        "unknown adapter `plian`; did you mean `plain`? - at `$.agents.b.adapter`",
+    ]
+
+
+def test_a_class_that_is_no_adapter_is_refused(folder: Path) -> None:
+    message = fault(folder, a=Agent(adapter="./mine.py:NotOne"))
+    assert "`./mine.py:NotOne` is not an adapter" in message
+    assert "`$.agents.a.adapter`" in message
+
+
+@pytest.mark.parametrize("name", ["./mine.py:Mien", "no_such_module:Mine", "./none.py:Mine"])
+def test_what_cannot_be_found_is_named_with_its_place(folder: Path, name: str) -> None:
+    assert "`$.agents.a.adapter`" in fault(folder, a=Agent(adapter=name))
+
+
+def test_only_the_adapters_that_are_named_are_imported() -> None:
+    code = (
+        "import sys; from proxy import plugins; plugins.find('plain');"
+        "sys.exit(any(name in sys.modules for name in ('langgraph', 'openai', 'adapters.openai')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
