@@ -54,6 +54,15 @@ class Reader:
     async def read(self, headers: Headers, body: bytes, caller: Caller) -> Asked:
         """Raises `BadRequest` naming the field, `UnknownAgent`, or `UpstreamError` if a catalogue cannot be read."""
         request = decode(body, _request, self._limits)
+        return await self.understand(request, _fields.decode(body), headers=headers, body=body, caller=caller)
+
+    async def understand(
+        self, request: ChatRequest, fields: dict[str, Raw], *, headers: Headers, body: bytes, caller: Caller
+    ) -> Asked:
+        """Check a request, in whatever dialect it came, and find out what it means. `fields` are those as sent.
+
+        Raises as `read` does.
+        """
         check(request, self._limits)
         published = await self._agents.find(request.model)
         agent = published.agent
@@ -65,7 +74,7 @@ class Reader:
             raise BadRequest("`n` above 1 goes neither with a thread nor with tools.", param="n")
         return Asked(
             request=request,
-            fields=_fields.decode(body),
+            fields=fields,
             options=options,
             published=published,
             caller=caller,

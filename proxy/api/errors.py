@@ -18,7 +18,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from proxy.api.client import JSON, Header, Reply
-from proxy.errors import BadRequest, Busy, ProxyError
+from proxy.errors import BadRequest, Busy, ProxyError, RunFailed
 from proxy.events import Failed
 from proxy.wire.chat import failure
 
@@ -82,6 +82,22 @@ def reply_to(error: ProxyError, dialect: Dialect, request_id: str) -> Reply:
     if type(error) is InternalError:
         message = f"{message} Its log knows more under the request id {request_id}."
     return Reply(status=status, headers=tuple(_headers(error, status)), body=_BODIES[dialect](error, status, message))
+
+
+def refusing(dialect: Dialect, request_id: str) -> Callable[[Failed], Reply]:
+    """How a run that failed before anything was sent is answered."""
+
+    def refuse(failed: Failed) -> Reply:
+        error = RunFailed(
+            failed.code,
+            failed.message,
+            status=failed.status,
+            retryable=failed.retryable,
+            retry_after=failed.retry_after,
+        )
+        return reply_to(error, dialect, request_id)
+
+    return refuse
 
 
 def error_object(failed: Failed) -> bytes:

@@ -1,0 +1,148 @@
+"""The records and logs of runs, whatever started them: read, follow, cancel, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+from msgspec import Meta
+
+from proxy.api.auth import Caller
+from proxy.api.client import Delivery
+from proxy.api.errors import Dialect, refusing
+from proxy.api.streaming import EventStream
+from proxy.errors import Unprocessable
+from proxy.events import Entry
+from proxy.model import Run
+from proxy.runs.manager import RunManager
+from proxy.wire.record import Brief, Group, LogEncoder, Record, brief, group, record
+
+Answer = Response[Record | Brief | Group]
+T = TypeVar("T", bound=msgspec.Struct)
+
+ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+PAGE = 1000
+"""Entries that are read from the store at a time."""
+KEEPALIVE = 15.0
+"""Seconds of silence after which a follower gets a blank line."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """The query of a cancel."""
+
+    wait: bool = False
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The query of a log: what stands after `after_seq`, at most `limit` entries, to the run's end with `wait`."""
+
+    after_seq: Annotated[int, Meta(ge=0, lt=1 << 53)] = 0
+    limit: Annotated[int, Meta(ge=1, lt=1 << 53)] | None = None
+    wait: bool = False
+
+
+def routes(manager: RunManager, *, keepalive: float = KEEPALIVE) -> list[HTTPRouteHandler]:
+    @get("/runs/{run_id:str}")
+    async def show_run(request: Request[Any, Any, Any], run_id: str) -> Answer:
+        name = checked(run_id)
+        runs = await manager.named(tenant_of(request), name)
+        return answer(name, record(runs[0]) if runs[0].run_id == name else group(name, runs, whole=True))
+
+    @delete("/runs/{run_id:str}")
+    async def delete_run(request: Request[Any, Any, Any], run_id: str) -> None:
+        tenant = tenant_of(request)
+        for run in await manager.named(tenant, checked(run_id)):
+            await manager.delete(tenant, run.run_id)
+
+    @post("/runs/{run_id:str}/cancel")
+    async def cancel_run(request: Request[Any, Any, Any], run_id: str) -> Answer:
+        wait = query(request, Waiting).wait
+        return await cancelled(manager, tenant_of(request), checked(run_id), wait=wait)
+
+    @get("/runs/{run_id:str}/events")
+    async def read_log(request: Request[Any, Any, Any], run_id: str) -> ASGIApp:
+        window = query(request, Window)
+        run = await manager.get(tenant_of(request), checked(run_id))
+        if window.wait:
+            entries = manager.follow(run, after=window.after_seq, idle=keepalive)
+        else:
+            entries = pages(manager, run, window.after_seq)
+        return log_stream(request, run, limited(entries, wire := LogEncoder(), window.limit), wire)
+
+    return [show_run, delete_run, cancel_run, read_log]
+
+
+def tenant_of(request: Request[Any, Any, Any]) -> str:
+    caller: Caller = request.scope["state"]["caller"]
+    return caller.tenant
+
+
+def checked(name: str) -> str:
+    """The id of a run or a group, with or without the prefix it has on the chat wire. Raises `Unprocessable`."""
+    bare = name.removeprefix("chatcmpl-").lower()
+    if not ID.fullmatch(bare):
+        raise Unprocessable("The id of a run is a UUID.", param="run_id")
+    return bare
+
+
+def query(request: Request[Any, Any, Any], shape: type[T]) -> T:
+    """The query as a struct; what it has no field for is ignored. Raises `Unprocessable` naming the place."""
+    given = dict(request.query_params.multi_items())
+    try:
+        return msgspec.convert(given, shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise Unprocessable(f"The query is wrong: {error}") from error
+
+
+async def cancelled(manager: RunManager, tenant: str, name: str, *, wait: bool) -> Answer:
+    """Cancel a run or a group; 202 while something of it is still under way. Raises `NotFound`."""
+    runs = await manager.cancel(tenant, name)
+    if wait:
+        runs = await asyncio.gather(*(manager.wait(run) for run in runs))
+    status = 200 if all(run.ended for run in runs) else 202
+    if runs[0].group == name:
+        return answer(name, group(name, await manager.named(tenant, name), whole=wait), status)
+    return answer(runs[0].run_id, record(runs[0]) if wait else brief(runs[0]), status)
+
+
+def answer(name: str, content: Record | Brief | Group, status: int = 200) -> Answer:
+    return Response(content, status_code=status, headers={"x-run-id": name})
+
+
+def log_stream(
+    request: Request[Any, Any, Any], run: Run, entries: AsyncGenerator[list[Entry]], wire: LogEncoder
+) -> EventStream[Entry]:
+    """Sends entries as they come. Its reader may leave at any time; the run does not care."""
+    name = (b"x-run-id", run.run_id.encode())
+    delivery = Delivery(headers=(name,), first_byte=0, on_leave=lambda: None)
+    refuse = refusing(Dialect.LANGGRAPH, request.scope["state"]["request_id"])
+    return EventStream(lambda _: entries, wire, delivery, refuse)
+
+
+async def pages(manager: RunManager, run: Run, after: int) -> AsyncGenerator[list[Entry]]:
+    """The log as far as it has come."""
+    while page := await manager.read(run, after=after, limit=PAGE):
+        yield page
+        after = page[-1].seq
+
+
+async def limited(
+    batches: AsyncGenerator[list[Entry]], wire: LogEncoder, limit: int | None
+) -> AsyncGenerator[list[Entry]]:
+    """The first `limit` entries; then the end of the wire, since not every reader gets to the final entry."""
+    async with aclosing(batches):
+        async for batch in batches:
+            yield batch[:limit]
+            if limit is not None:
+                limit -= len(batch)
+                if limit <= 0:
+                    break
+    wire.ended = True
+    yield []
