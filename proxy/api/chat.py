@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
-from litestar.types import Receive, Scope, Send
 
+from proxy.api.asgi import Receive, Scope, Send
 from proxy.api.asked import Asked, Reader
-from proxy.api.client import Delivery, Header, Reply
-from proxy.api.errors import Dialect, reply_to
+from proxy.api.client import Delivery, Header
+from proxy.api.errors import Dialect, refusing, reply_to
 from proxy.api.groups import merged
 from proxy.api.parse import read_body
 from proxy.api.streaming import EventStream, Refuse, WholeAnswer
-from proxy.errors import NotAllowed, ProxyError, RunFailed
-from proxy.events import Failed
+from proxy.errors import NotAllowed, ProxyError
+from proxy.events import Entry
 from proxy.model import Run, new_id
 from proxy.runs.manager import RunManager
 from proxy.runs.turns import turn_of
 from proxy.settings import Chat, RequestLimits
 from proxy.wire.chat import ChatEncoder, ChatFold, Head
-from proxy.wire.group import GroupEncoder, GroupFold
+from proxy.wire.group import GroupEncoder, GroupFold, Tagged
 
 
 class ChatCompletions:
@@ -44,7 +46,7 @@ class ChatCompletions:
             return
         respond = self._stream if asked.request.stream else self._answer
         try:
-            await respond(asked, runs, refusing(request_id))(scope, receive, send)
+            await respond(asked, runs, refusing(Dialect.OPENAI, request_id))(scope, receive, send)
         finally:
             if len(runs) > 1 and asked.options.on_disconnect == "cancel":
                 self._stop(runs)
@@ -74,7 +76,7 @@ class ChatCompletions:
     def _stream(self, asked: Asked, runs: list[Run], refuse: Refuse) -> EventStream[Any]:
         head = head_of(asked, runs)
         include_usage = bool(asked.request.stream_options and asked.request.stream_options.include_usage)
-        options, delivery = asked.options, self._delivery(asked, runs, streaming=True)
+        options, delivery = asked.options, self._delivery(asked, runs)
         encoders = [
             ChatEncoder(
                 head,
@@ -85,30 +87,40 @@ class ChatCompletions:
             )
             for i in range(len(runs))
         ]
-        batches = [self._manager.follow(run, idle=delivery.keepalive) for run in runs]
         if len(runs) == 1:
-            return EventStream(batches[0], encoders[0], delivery, refuse)
-        return EventStream(merged(batches), GroupEncoder(encoders, include_usage=include_usage), delivery, refuse)
+            follow = partial(self._follow, runs[0], delivery.keepalive)
+            return EventStream(follow, encoders[0], delivery, refuse)
+        wire = GroupEncoder(encoders, include_usage=include_usage)
+        return EventStream(lambda _: self._merged(runs, delivery), wire, delivery, refuse)
 
     def _answer(self, asked: Asked, runs: list[Run], refuse: Refuse) -> WholeAnswer[Any]:
-        head, delivery = head_of(asked, runs), self._delivery(asked, runs, streaming=False)
+        head, delivery = head_of(asked, runs), self._delivery(asked, runs)
         folds = [ChatFold(head, asked.options.shown, index=i) for i in range(len(runs))]
-        batches = [self._manager.follow(run, idle=delivery.keepalive) for run in runs]
         if len(runs) == 1:
-            return WholeAnswer(batches[0], folds[0], delivery, refuse)
-        return WholeAnswer(merged(batches), GroupFold(head, folds), delivery, refuse)
+            return WholeAnswer(self._follow(runs[0], delivery.keepalive, None), folds[0], delivery, refuse)
+        return WholeAnswer(self._merged(runs, delivery), GroupFold(head, folds), delivery, refuse)
 
-    def _delivery(self, asked: Asked, runs: list[Run], *, streaming: bool) -> Delivery:
-        options = asked.options
-        quiet = not streaming and not self._chat.keepalive_json
-        cancel = options.on_disconnect == "cancel"
-        return Delivery(
-            headers=run_headers(asked, runs),
-            keepalive=0.0 if quiet else options.keepalive,
-            first_byte=options.first_byte,
-            send_timeout=self._chat.send_timeout,
-            on_leave=(lambda: self._stop(runs)) if cancel else (lambda: None),
-        )
+    def _follow(self, run: Run, idle: float, sink: Callable[[Entry], bool] | None) -> AsyncGenerator[list[Entry]]:
+        return self._manager.follow(run, idle=idle, sink=sink)
+
+    def _merged(self, runs: list[Run], delivery: Delivery) -> AsyncGenerator[list[Tagged]]:
+        return merged([self._follow(run, delivery.keepalive, None) for run in runs])
+
+    def _delivery(self, asked: Asked, runs: list[Run]) -> Delivery:
+        return delivery_of(asked, runs, self._chat, lambda: self._stop(runs))
+
+
+def delivery_of(asked: Asked, runs: list[Run], chat: Chat, stop: Callable[[], None]) -> Delivery:
+    """How the answer to a request is sent; `stop` ends its runs if the client leaves and nobody wants them then."""
+    options = asked.options
+    quiet = not asked.request.stream and not chat.keepalive_json
+    return Delivery(
+        headers=run_headers(asked, runs),
+        keepalive=0.0 if quiet else options.keepalive,
+        first_byte=options.first_byte,
+        send_timeout=chat.send_timeout,
+        on_leave=stop if options.on_disconnect == "cancel" else (lambda: None),
+    )
 
 
 def head_of(asked: Asked, runs: list[Run]) -> Head:
@@ -123,19 +135,3 @@ def run_headers(asked: Asked, runs: list[Run]) -> tuple[Header, ...]:
     run = runs[0]
     headers = ((b"x-run-id", (run.group or run.run_id).encode()),)
     return headers if run.temporary else (*headers, (b"x-thread-id", run.thread_id.encode()))
-
-
-def refusing(request_id: str) -> Refuse:
-    """How a run that failed before anything was sent is answered."""
-
-    def refuse(failed: Failed) -> Reply:
-        error = RunFailed(
-            failed.code,
-            failed.message,
-            status=failed.status,
-            retryable=failed.retryable,
-            retry_after=failed.retry_after,
-        )
-        return reply_to(error, Dialect.OPENAI, request_id)
-
-    return refuse

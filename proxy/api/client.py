@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 import structlog
-from litestar.types import Receive, Scope, Send
+
+from proxy.api.asgi import Receive, Scope, Send
 
 logger = structlog.get_logger(__name__)
 
@@ -31,6 +32,19 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
+class Link(Protocol):
+    """The connection under a request, where the server shows it (`scope["state"]["link"]`)."""
+
+    @property
+    def paused(self) -> bool:
+        """The write buffer is above its mark."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection without writing what is left."""
+        ...
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """How a response is sent. Times in seconds; 0 is never."""
 
@@ -46,7 +60,7 @@ class Client:
     """The other end of a request: notices that it leaves, and drops it if it takes nothing."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, delivery: Delivery) -> None:
-        self._abort: Callable[[], None] | None = scope.get("state", {}).get("abort")
+        self._link: Link | None = scope["state"].get("link")
         self._receive = receive
         self._send = send
         self._delivery = delivery
@@ -97,8 +111,8 @@ class Client:
         """Twice in a send timeout: a send that was waiting the last time and still is takes nothing any more."""
         if self._sending and self._seen == self._sent:
             logger.info("a client that takes nothing was dropped")
-            if self._abort is not None:
-                self._abort()
+            if self._link is not None:
+                self._link.abort()
             self._leave()
             return
         self._seen = self._sent
@@ -119,6 +133,19 @@ class Client:
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
         self._sending = False
         self._sent += 1
+
+    @property
+    def writable(self) -> bool:
+        """The socket takes more without waiting."""
+        return self._link is not None and not self._link.paused and not self._gone
+
+    def write_now(self, body: bytes) -> None:
+        """As `write`, for a `writable` client, without a task."""
+        try:
+            self._send({"type": "http.response.body", "body": body, "more_body": True}).send(None)
+        except StopIteration:
+            return
+        raise RuntimeError("a writable connection made its writer wait")
 
     async def finish(self, body: bytes) -> None:
         """Send the last bytes. From here on a leaving client has had everything."""

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -30,8 +31,22 @@ def connection(limits: RequestLimits) -> type[asyncio.Protocol]:
     return cast("type[asyncio.Protocol]", partial(Connection, limits=limits))
 
 
+class Wire:
+    """The connection as a request sees it: `link` in its state."""
+
+    __slots__ = ("_flow", "abort")
+
+    def __init__(self, flow: FlowControl, transport: asyncio.Transport) -> None:
+        self._flow = flow
+        self.abort = transport.abort
+
+    @property
+    def paused(self) -> bool:
+        return self._flow.write_paused
+
+
 class Connection(HttpToolsProtocol):
-    """Adds deadlines to a connection, and puts `abort`, which cuts it, into each request's state."""
+    """Adds deadlines to a connection, and puts itself as a `link` into each request's state."""
 
     def __init__(
         self,
@@ -49,7 +64,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "abort": transport.abort}
+        self.app_state = {**self.app_state, "link": Wire(self.flow, transport)}
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -11,25 +11,18 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, cast
+from collections.abc import Callable, Coroutine, MutableMapping
+from typing import Any
 
 import structlog
-from litestar.types import ASGIApp
-from litestar.types import Send as LitestarSend
 
+from proxy.api.asgi import App, Message, Receive, Scope, Send
 from proxy.api.auth import Auth, Caller
 from proxy.api.client import Header, Reply
 from proxy.api.cors import Cors
 from proxy.api.errors import InternalError, dialect_of, reply_to
 from proxy.errors import BadRequest, Draining, HeadersTooLarge, ProxyError, TooLarge, Unsupported
 from proxy.settings import RequestLimits, Settings
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PUBLIC = frozenset({"/", "/health", "/ready"})
 QUIET = frozenset({"/health", "/ready"})
@@ -49,14 +42,14 @@ class Gate:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: App,
         settings: Settings,
         auth: Auth,
         *,
         draining: Callable[[], bool],
         public: frozenset[str] = frozenset(),
     ) -> None:
-        self._app = cast(App, app)
+        self._app = app
         self._auth = auth
         self._limits = settings.server.limits
         self._cors = Cors(settings.server.cors)
@@ -178,7 +171,7 @@ class Exchange:
         self.request_id = self.state["request_id"] = request_id.decode()
         self.extra: tuple[Header, ...] = ((b"x-request-id", request_id),)
 
-    def send(self, message: Message) -> Awaitable[None]:
+    def send(self, message: Message) -> Coroutine[Any, Any, None]:
         """The application's way out; no coroutine of its own, for a stream goes through here chunk by chunk."""
         if message["type"] == "http.response.start":
             message = self._dressed(message)
@@ -193,7 +186,7 @@ class Exchange:
         return {**message, "headers": headers}
 
     async def reply(self, reply: Reply) -> None:
-        await reply.send(cast(LitestarSend, self.send))
+        await reply.send(self.send)
 
     async def fail(self, error: ProxyError) -> None:
         """Answer with an error; once the response has started, whoever runs us cuts the connection instead."""

@@ -11,8 +11,8 @@ from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
 import structlog
-from litestar.types import Receive, Scope, Send
 
+from proxy.api.asgi import Receive, Scope, Send
 from proxy.api.client import JSON, UNBUFFERED, Client, Delivery, Reply
 from proxy.errors import ProxyError, StreamIncomplete
 from proxy.events import Event, Failed, RunStarted
@@ -60,6 +60,8 @@ class Fold(Protocol[T_contra]):
     def answer(self) -> bytes: ...
 
 
+Follow = Callable[[Callable[[T], bool] | None], AsyncGenerator[list[T]]]
+"""Begins to follow; given a sink, see `EventLog.follow`."""
 Refuse = Callable[[Failed], Reply]
 """Renders a failure that came before anything was sent."""
 
@@ -71,11 +73,13 @@ class EventStream(Generic[T]):
     or after `first_byte` seconds. It ends with the final entry and what the wire puts behind it, in one write.
     """
 
-    def __init__(self, batches: AsyncGenerator[list[T]], wire: Wire[T], delivery: Delivery, refuse: Refuse) -> None:
-        self._batches = batches
+    def __init__(self, follow: Follow[T], wire: Wire[T], delivery: Delivery, refuse: Refuse) -> None:
+        self._batches = follow(self._take)
         self._wire = wire
         self._delivery = delivery
         self._refuse = refuse
+        self._client: Client | None = None
+        """Set while entries may be written as they are appended."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with Client(scope, receive, send, self._delivery) as client, aclosing(self._batches):
@@ -96,6 +100,7 @@ class EventStream(Generic[T]):
             await self._open(client)
         if held and await self._pass(client, held):
             return
+        self._client = client
         async for batch in self._batches:
             if await self._pass(client, batch):
                 return
@@ -112,6 +117,20 @@ class EventStream(Generic[T]):
         if body:
             await client.write(body)
         return False
+
+    def _take(self, item: T) -> bool:
+        """Send one entry in the writer's own turn, if the socket takes it at once."""
+        client = self._client
+        if client is None or not client.writable:
+            return False
+        try:
+            if body := self._wire.encode(item):
+                client.write_now(body)
+        except Exception:
+            logger.exception("an entry could not be sent")
+            self._client = None
+            return False
+        return True
 
     async def _held(self, client: Client) -> list[T]:
         """Everything up to the first entry that says something."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 
 import msgspec
 import structlog
@@ -133,7 +133,7 @@ class RunManager:
         del self._executions[run.run_id]
         self._slots.free(run.tenant, run.agent)
         report(run)
-        if not self._kept(run) and not execution.log.followed:
+        if not self._kept(run):
             self._chore(self._store.strip(run))
 
     def _kept(self, run: Run) -> bool:
@@ -146,6 +146,14 @@ class RunManager:
             raise NotFound(f"There is no run `{run_id[:64]}`.")
         return run
 
+    async def named(self, tenant: str, name: str) -> list[Run]:
+        """The run of that id, or all runs of that group, oldest first. Raises `NotFound`."""
+        run = await self._store.get(tenant, name)
+        runs = [run] if run else await self._store.find(RunQuery(tenant=tenant, group=name))
+        if not runs:
+            raise NotFound(f"There is no run `{name[:64]}`.")
+        return runs[::-1]
+
     async def find(self, query: RunQuery) -> list[Run]:
         return await self._store.find(query)
 
@@ -153,16 +161,11 @@ class RunManager:
         """A page of the run's log."""
         return await self._store.read(run.run_id, after=after, limit=limit)
 
-    async def follow(self, run: Run, *, after: int = 0, idle: float = 15.0) -> AsyncGenerator[list[Entry]]:
-        """See `EventLog.follow`. Content that is not to be kept goes when the last follower has left."""
-        entries = self._store.follow(run.run_id, after=after, idle=idle)
-        try:
-            async for batch in entries:
-                yield batch
-        finally:
-            await entries.aclose()
-            if not self._kept(run) and run.run_id not in self._executions:
-                self._chore(self._store.strip(run))
+    def follow(
+        self, run: Run, *, after: int = 0, idle: float = 15.0, sink: Callable[[Entry], bool] | None = None
+    ) -> AsyncGenerator[list[Entry]]:
+        """See `EventLog.follow`."""
+        return self._store.follow(run.run_id, after=after, idle=idle, sink=sink)
 
     async def wait(self, run: Run) -> Run:
         """The record of the run once it has ended."""
@@ -184,12 +187,10 @@ class RunManager:
         """
         live = self._live(tenant, run_id)
         if not live:
-            if group := await self._store.find(RunQuery(tenant=tenant, group=run_id)):
-                return group
-            run = await self.get(tenant, run_id)
-            live = self._live(tenant, run.turn_id)
+            runs = await self.named(tenant, run_id)
+            live = self._live(tenant, runs[0].turn_id)
             if not live:
-                return [run]
+                return runs
         for execution in live:
             execution.stop(Cancelled(action=action))
         return [execution.run for execution in live]

@@ -140,9 +140,7 @@ class Execution:
         run = ended(self.run, final, self._tally, self.log.last)
         pause = pause_of(run, final, self.bounds.pause_ttl)
         try:
-            async for attempt in self._retrying():
-                with attempt:
-                    await self.log.settle(final, run, pause)
+            await self._store_end(final, run, pause)
         except Unavailable as error:
             logger.error("the end of a run could not be stored", run_id=run.run_id, error=repr(error))
             final = Failed(code="store_unavailable", message="The result could not be stored.", status=503)
@@ -152,13 +150,18 @@ class Execution:
             self.done.set_result(run)
         self._on_end(self)
 
-    def _retrying(self) -> AsyncRetrying:
-        return AsyncRetrying(
-            retry=retry_if_exception_type(Unavailable),
-            stop=stop_after_delay(self.bounds.settle_timeout),
-            wait=wait_exponential(multiplier=0.1, max=2),
-            reraise=True,
-        )
+    async def _store_end(self, final: Final, run: Run, pause: Pause | None) -> None:
+        """Settle, again and again if the store is away, up to `settle_timeout`. Raises `Unavailable` then."""
+        try:
+            await self.log.settle(final, run, pause)
+        except Unavailable:
+            retrying = AsyncRetrying(
+                retry=retry_if_exception_type(Unavailable),
+                stop=stop_after_delay(self.bounds.settle_timeout),
+                wait=wait_exponential(multiplier=0.1, max=2),
+                reraise=True,
+            )
+            await retrying(self.log.settle, final, run, pause)
 
     def _abandon(self) -> None:
         if self._task is None or self._task.done() or self._settling or self._verdict is None:

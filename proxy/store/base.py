@@ -5,13 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 import msgspec
 
+from proxy.errors import Conflict
 from proxy.events import Entry, Event
 from proxy.model import Idempotency, Pause, Run, RunStatus
+
+KEY_AGE = 86400.0
+"""Seconds that an idempotency key holds at least, whatever becomes of its run."""
+SWEEP = 500
+"""Runs that one `sweep` deletes at most."""
+
+
+def joined(known: Run | None, *, same: bool) -> Run:
+    """The run that an idempotency key was used for before, unless it is gone or was asked for something else."""
+    if not same:
+        raise Conflict("This idempotency key was used for another request.")
+    if known is None:
+        raise Conflict("The run that this idempotency key was used for has been deleted.")
+    return known
 
 
 class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +38,14 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
     statuses: frozenset[RunStatus] | None = None
     limit: int = 100
     offset: int = 0
+
+    def matches(self, run: Run) -> bool:
+        return (
+            run.tenant == self.tenant
+            and self.thread_id in (None, run.thread_id)
+            and self.group in (None, run.group)
+            and (self.statuses is None or run.status in self.statuses)
+        )
 
 
 class RunLog(Protocol):
@@ -60,13 +83,14 @@ class RunLog(Protocol):
     async def settle(self, final: Event, run: Run, pause: Pause | None = None) -> bool:
         """Make the end durable (event, run and pause in one commit), then show it to the followers.
 
-        The first call wins and the others return False. `run` is the record as it ended. Raises
-        `Unavailable` if the store does not take it; the log is then still open and settling may be tried again.
+        The first call that succeeds wins; the others wait for it and return False. `run` is the record as it
+        ended. Raises `Unavailable` if the store does not take it; the log is then still open and settling may
+        be tried again.
         """
         ...
 
     def give_up(self, final: Event, run: Run) -> None:
-        """Show an end that the store does not take to the followers; the stored record stays as it was."""
+        """Show an end that the store does not take now to the followers; it is written once the store is back."""
         ...
 
 
@@ -80,14 +104,22 @@ class EventLog(Protocol):
         ...
 
     async def read(self, run_id: str, *, after: int, limit: int) -> list[Entry]:
-        """Entries numbered above `after`, in order, at most `limit`; an unknown run has none."""
+        """Entries numbered above `after`, in order, at most `limit`; an unknown run has none.
+
+        Only an empty list says that there are no more: large entries come a few at a time."""
         ...
 
-    def follow(self, run_id: str, *, after: int = 0, idle: float = 15.0) -> AsyncGenerator[list[Entry]]:
+    def follow(
+        self, run_id: str, *, after: int = 0, idle: float = 15.0, sink: Callable[[Entry], bool] | None = None
+    ) -> AsyncGenerator[list[Entry]]:
         """Replay and live in one: all entries that are ready, no gap, no duplicate, until the final one.
 
         Yields an empty list after `idle` seconds of silence (0: never). Ends by itself after the final entry, at
-        once if `after` is at or past it, and when the run is unknown. Never blocks the writer.
+        once if `after` is at or past it, and when the run is unknown. Raises `LogTrimmed` where entries after
+        the cursor are no longer kept. Never blocks the writer.
+
+        While the follower waits here, a new entry is first offered to `sink`, in the writer's own turn: if that
+        returns True the entry counts as yielded. It must neither raise nor wait. Final entries are not offered.
         """
         ...
 
@@ -98,8 +130,9 @@ class RunStore(Protocol):
     async def insert(self, run: Run, *, idempotency: Idempotency | None = None, exclusive: bool = False) -> Run:
         """Store a new run durably and return it, or the run that came with this idempotency key before.
 
-        Raises `Conflict` if that key came with another fingerprint, and with `exclusive` `Busy` if the
-        thread has a run that has not ended. Check and insert are one transaction.
+        A key holds as long as its run, and 24 hours at least. Raises `Conflict` if it came with another fingerprint
+        or its run was deleted, and with `exclusive` `Busy` if the thread has a run that has not ended and is not
+        temporary. Check and insert are one transaction.
         """
         ...
 
@@ -107,7 +140,9 @@ class RunStore(Protocol):
         """The record as it is now, including a run that is not on disk yet."""
         ...
 
-    async def find(self, query: RunQuery) -> list[Run]: ...
+    async def find(self, query: RunQuery) -> list[Run]:
+        """The records that match, including runs that are not on disk yet. Sorted by id, which is by age."""
+        ...
 
     async def transition(self, run: Run, *, frm: frozenset[RunStatus]) -> bool:
         """Replace the record if its status is one of `frm`."""
@@ -118,7 +153,9 @@ class RunStore(Protocol):
         ...
 
     async def strip(self, run: Run) -> None:
-        """Delete the content of an ended run: its input and all entries but the final one. The record stays."""
+        """Delete the content of an ended run: its input and all entries but the final one. The record stays.
+
+        Followers are not cut off: where there are some, it happens when the last one has left."""
         ...
 
     async def unfinished(self) -> list[tuple[Run, int]]:

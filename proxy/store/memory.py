@@ -5,15 +5,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncGenerator
-from itertools import islice
 
 import msgspec
 
-from proxy.errors import Busy, Conflict
+from proxy.errors import Busy
 from proxy.events import NULL, Entry
 from proxy.model import ACTIVE, Idempotency, Pause, Run, RunStatus
-from proxy.store.base import RunQuery
-from proxy.store.runlog import LiveLog, LiveLogs
+from proxy.store.base import KEY_AGE, SWEEP, RunQuery, joined
+from proxy.store.runlog import LiveLog, LiveLogs, Page, Sink
+
+
+class Used(msgspec.Struct, frozen=True):
+    """What an idempotency key was used for, and when (seconds since 1970)."""
+
+    run_id: str
+    fingerprint: str
+    at: float
 
 
 class MemoryStore:
@@ -21,7 +28,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._runs: dict[tuple[str, str], Run] = {}
-        self._keys: dict[tuple[str, str], tuple[str, str]] = {}
+        self._keys: dict[tuple[str, str], Used] = {}
         self._pauses: dict[str, Pause] = {}
         self._logs = LiveLogs(self._nothing)
 
@@ -32,43 +39,34 @@ class MemoryStore:
     async def close(self) -> None: ...
 
     async def insert(self, run: Run, *, idempotency: Idempotency | None = None, exclusive: bool = False) -> Run:
-        if idempotency is not None and (known := self._keys.get((run.tenant, idempotency.key))):
-            run_id, fingerprint = known
-            if fingerprint != idempotency.fingerprint:
-                raise Conflict("This idempotency key was used for another request.")
-            return self._runs[run.tenant, run_id]
+        if idempotency is not None and (used := self._keys.get((run.tenant, idempotency.key))):
+            known = self._runs.get((run.tenant, used.run_id))
+            return joined(known, same=used.fingerprint == idempotency.fingerprint)
         if exclusive and (other := self._active(run.tenant, run.thread_id)):
             raise Busy(f"The thread is busy with run {other.run_id}.", run_id=other.run_id)
         if idempotency is not None:
-            self._keys[run.tenant, idempotency.key] = (run.run_id, idempotency.fingerprint)
+            self._keys[run.tenant, idempotency.key] = Used(run.run_id, idempotency.fingerprint, time.time())
         self._runs[run.tenant, run.run_id] = run
         return run
 
     def _active(self, tenant: str, thread_id: str) -> Run | None:
-        runs = (r for (t, _), r in self._runs.items() if t == tenant and r.thread_id == thread_id)
-        return next((run for run in runs if run.status in ACTIVE), None)
+        query = RunQuery(tenant=tenant, thread_id=thread_id, statuses=ACTIVE)
+        return next((run for run in self._runs.values() if query.matches(run) and not run.temporary), None)
 
     async def get(self, tenant: str, run_id: str) -> Run | None:
         return self._runs.get((tenant, run_id))
 
     async def find(self, query: RunQuery) -> list[Run]:
-        found = (run for run in reversed(self._runs.values()) if self._fits(run, query))
-        return list(islice(found, query.offset, query.offset + query.limit))
-
-    @staticmethod
-    def _fits(run: Run, query: RunQuery) -> bool:
-        return (
-            run.tenant == query.tenant
-            and query.thread_id in (None, run.thread_id)
-            and query.group in (None, run.group)
-            and (query.statuses is None or run.status in query.statuses)
-        )
+        found = sorted((run for run in self._runs.values() if query.matches(run)), key=lambda run: run.run_id)
+        return found[::-1][query.offset : query.offset + query.limit]
 
     async def transition(self, run: Run, *, frm: frozenset[RunStatus]) -> bool:
         known = self._runs.get((run.tenant, run.run_id))
         if known is None or known.status not in frm:
             return False
         self._runs[run.tenant, run.run_id] = run
+        if (log := self._logs.get(run.run_id)) is not None:
+            log.run = run
         return True
 
     async def delete(self, tenant: str, run_id: str) -> bool:
@@ -76,15 +74,18 @@ class MemoryStore:
         if run is None or not run.ended:
             return False
         del self._runs[tenant, run_id]
-        self._keys = {name: value for name, value in self._keys.items() if value[0] != run_id}
         self._pauses.pop(run_id, None)
         self._logs.drop(run_id)
         return True
 
     async def strip(self, run: Run) -> None:
+        self._logs.when_left(run.run_id, lambda: self._strip(run))
+
+    def _strip(self, run: Run) -> None:
         known = self._runs.get((run.tenant, run.run_id))
-        if known is not None:
-            self._runs[run.tenant, run.run_id] = msgspec.structs.replace(known, input=NULL)
+        if known is None or not known.ended:
+            return
+        self._runs[run.tenant, run.run_id] = msgspec.structs.replace(known, input=NULL)
         if (log := self._logs.get(run.run_id)) is not None:
             log.strip()
 
@@ -111,12 +112,21 @@ class MemoryStore:
         return True
 
     async def sweep(self, *, before: float, keep: int) -> list[Run]:
-        ended = [run for run in self._runs.values() if run.ended]
+        ended = sorted((run for run in self._runs.values() if run.ended), key=lambda run: run.updated_at)
         spare = len(ended) - keep if keep else 0
-        old = [run for i, run in enumerate(ended) if i < spare or run.updated_at < before]
+        old = [run for i, run in enumerate(ended) if i < spare or run.updated_at < before][:SWEEP]
         for run in old:
             await self.delete(run.tenant, run.run_id)
+        self._forget_keys()
         return old
+
+    def _forget_keys(self) -> None:
+        young = time.time() - KEY_AGE
+        self._keys = {
+            (tenant, key): used
+            for (tenant, key), used in self._keys.items()
+            if used.at > young or (tenant, used.run_id) in self._runs
+        }
 
     def begin(self, run: Run, *, inserted: bool, after: int = 0) -> LiveLog:
         self._runs[run.tenant, run.run_id] = run
@@ -128,8 +138,10 @@ class MemoryStore:
     async def read(self, run_id: str, *, after: int, limit: int) -> list[Entry]:
         return await self._logs.read(run_id, after, limit)
 
-    def follow(self, run_id: str, *, after: int = 0, idle: float = 15.0) -> AsyncGenerator[list[Entry]]:
-        return self._logs.follow(run_id, after, idle)
+    def follow(
+        self, run_id: str, *, after: int = 0, idle: float = 15.0, sink: Sink | None = None
+    ) -> AsyncGenerator[list[Entry]]:
+        return self._logs.follow(run_id, after, idle, sink)
 
     def queue(self, log: LiveLog) -> None:
         """Never called: nothing is behind this memory, so all counts as stored and nothing leaves it."""
@@ -138,6 +150,7 @@ class MemoryStore:
         self._runs[run.tenant, run.run_id] = run
         if pause is not None:
             self._pauses[run.run_id] = pause
+        log.finish(final, run)
 
-    async def _nothing(self, run_id: str, after: int, limit: int) -> list[Entry]:
-        return []
+    async def _nothing(self, run_id: str, after: int, limit: int) -> Page:
+        return Page([])

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from proxy.errors import LeaseLost
+from proxy.errors import LeaseLost, LogTrimmed
 from proxy.events import FINAL, Entry, Event
 from proxy.model import Pause, Run
 
@@ -23,24 +23,37 @@ TAIL = 1024
 PAGE = 1000
 
 
+Sink = Callable[[Entry], bool]
+"""Takes a new entry at once, or returns False; see `EventLog.follow`."""
+
+
 class Journal(Protocol):
     """What a log needs of its backend."""
 
     def queue(self, log: LiveLog) -> None:
-        """Write the log's unwritten entries soon. Called when the first one is there; `written` answers it."""
+        """Write the log's unwritten entries soon, and the record of an ended log. `log.written` answers it."""
         ...
 
     async def commit(self, log: LiveLog, final: Entry, run: Run, pause: Pause | None) -> None:
-        """Write all that is left, the final entry, the record and the pause in one transaction."""
+        """Write all that is left, the final entry, the record and the pause in one transaction.
+
+        Then calls `log.finish`, or `log.reopen` and raises. One of the two is called even if the caller was
+        cancelled meanwhile, since the end may be on disk all the same.
+        """
         ...
 
 
 class Waiter:
-    """A follower's place to rest. Its timer is set once a silence, not once an entry: a wait only leaves a stamp."""
+    """A follower's place to rest, and its cursor.
 
-    __slots__ = ("_future", "_idle", "_loop", "_since", "_timer")
+    Its timer is set once a silence, not once an entry: a wait only leaves a stamp.
+    """
 
-    def __init__(self, idle: float) -> None:
+    __slots__ = ("_future", "_idle", "_loop", "_since", "_sink", "_timer", "after")
+
+    def __init__(self, after: int, idle: float, sink: Sink | None) -> None:
+        self.after = after
+        self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._idle = idle
         self._since = 0.0
@@ -55,6 +68,18 @@ class Waiter:
             if self._timer is None:
                 self._timer = self._loop.call_later(self._idle, self._ring)
         return future
+
+    def offer(self, entry: Entry) -> None:
+        """A new entry: a resting follower's sink may take it on the spot, which spares the turn of another task."""
+        future = self._future
+        if future is None or future.done():
+            return
+        if self._sink is not None and self._sink(entry):
+            self.after = entry.seq
+            if self._idle:
+                self._since = self._loop.time()
+        else:
+            future.set_result(True)
 
     def wake(self) -> None:
         if self._future is not None and not self._future.done():
@@ -80,8 +105,8 @@ class LiveLog:
     """The log of one run that this process owns (the `RunLog` port)."""
 
     __slots__ = (
+        "_changed",
         "_closed",
-        "_drained",
         "_journal",
         "_settling",
         "_waiters",
@@ -91,6 +116,7 @@ class LiveLog:
         "first",
         "inserted",
         "last",
+        "origin",
         "run",
         "stored",
     )
@@ -100,6 +126,8 @@ class LiveLog:
         self.inserted = inserted
         """The record is in the store."""
         self.entries: list[Entry] = []
+        self.origin = after
+        """What is numbered up to here is an earlier owner's."""
         self.first = after + 1
         """Number of `entries[0]`."""
         self.last = after
@@ -112,7 +140,7 @@ class LiveLog:
         self._closed = False
         self._settling = False
         self._waiters: list[Waiter] = []
-        self._drained: asyncio.Event | None = None
+        self._changed: asyncio.Event | None = None
 
     @property
     def full(self) -> bool:
@@ -134,43 +162,66 @@ class LiveLog:
         if self.last == self.stored:
             self._journal.queue(self)
         seq = self.last = self.last + 1
-        self.entries.append(Entry(seq, time.time(), event))
+        entry = Entry(seq, time.time(), event)
+        self.entries.append(entry)
         for waiter in self._waiters:
-            waiter.wake()
+            waiter.offer(entry)
         return seq
 
     async def drain(self) -> None:
         while self.full and not self._closed:
-            if self._drained is None:
-                self._drained = asyncio.Event()
-            await self._drained.wait()
+            await self._change()
 
     async def settle(self, final: Event, run: Run, pause: Pause | None = None) -> bool:
-        if self._settling or self.ended:
+        while self._settling:
+            await self._change()
+        if self.ended:
             return False
         self._closed = self._settling = True
-        entry = Entry(self.last + 1, time.time(), final)
-        try:
-            await self._journal.commit(self, entry, run, pause)
-        finally:
-            self._settling = False
-        self._finish(entry, run)
+        self._announce()
+        await self._journal.commit(self, Entry(self.last + 1, time.time(), final), run, pause)
         return True
 
+    def finish(self, entry: Entry, run: Run) -> None:
+        """The end is on disk: show it."""
+        self._settling = False
+        if not self.ended:
+            self._end(entry, run)
+        self.run = run
+        self.stored = entry.seq
+        self._announce()
+
+    def reopen(self) -> None:
+        """The end could not be written; it may be tried again."""
+        self._settling = False
+        self._announce()
+
     def give_up(self, final: Event, run: Run) -> None:
-        """Show an end that the store does not take; the record stays as it was."""
+        """Show an end that the store does not take now; it is written once the store is back."""
         if not self.ended:
             self._closed = True
-            self._finish(Entry(self.last + 1, time.time(), final), run)
+            self._end(Entry(self.last + 1, time.time(), final), run)
+            self._announce()
+            self._journal.queue(self)
 
-    def _finish(self, entry: Entry, run: Run) -> None:
+    def _end(self, entry: Entry, run: Run) -> None:
         self.run = run
         self.last = entry.seq
         self.entries.append(entry)
         self.ended = True
-        self._release()
         for waiter in self._waiters:
             waiter.wake()
+
+    async def _change(self) -> None:
+        """Wait until there is more room, or the end has been tried."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        await self._changed.wait()
+
+    def _announce(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def unwritten(self) -> list[Entry]:
         """Entries that are not on disk yet."""
@@ -185,15 +236,10 @@ class LiveLog:
         if spare > TAIL:
             del self.entries[:spare]
             self.first += spare
-        if self.last > self.stored and not self._closed:
+        if self.last > self.stored and not self._settling:
             self._journal.queue(self)
         if not self.full:
-            self._release()
-
-    def _release(self) -> None:
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
+            self._announce()
 
     def since(self, after: int) -> list[Entry]:
         """Entries in memory above `after`, which must be at least `first - 1`."""
@@ -215,7 +261,14 @@ class LiveLog:
         self._waiters.remove(waiter)
 
 
-Reader = Callable[[str, int, int], Awaitable[list[Entry]]]
+class Page(NamedTuple):
+    """Entries from disk. `trimmed`: some before the first of them are no longer kept."""
+
+    entries: list[Entry]
+    trimmed: bool = False
+
+
+Reader = Callable[[str, int, int], Awaitable[Page]]
 
 
 class LiveLogs:
@@ -223,8 +276,10 @@ class LiveLogs:
 
     def __init__(self, read: Reader) -> None:
         self._read = read
-        """(run id, after, limit) -> entries on disk."""
+        """(run id, after, limit) -> what is on disk."""
         self._logs: dict[str, LiveLog] = {}
+        self._retired: set[str] = set()
+        self._acts: dict[str, Callable[[], None]] = {}
 
     def add(self, log: LiveLog) -> None:
         self._logs[log.run.run_id] = log
@@ -233,7 +288,26 @@ class LiveLogs:
         return self._logs.get(run_id)
 
     def drop(self, run_id: str) -> None:
+        """Forget the log now."""
         self._logs.pop(run_id, None)
+        self._retired.discard(run_id)
+        self._acts.pop(run_id, None)
+
+    def retire(self, run_id: str) -> None:
+        """Forget the log, which is all on disk, once nobody follows it."""
+        self._retired.add(run_id)
+        self._settle_up(run_id)
+
+    def when_left(self, run_id: str, act: Callable[[], None]) -> None:
+        """Call `act` once nobody follows the log: now, if nobody does."""
+        self._acts[run_id] = act
+        self._settle_up(run_id)
+
+    def close(self) -> None:
+        """Do at once what waits for followers to leave."""
+        acts, self._acts = self._acts, {}
+        for act in acts.values():
+            act()
 
     def all(self) -> list[LiveLog]:
         return list(self._logs.values())
@@ -241,42 +315,64 @@ class LiveLogs:
     async def read(self, run_id: str, after: int, limit: int) -> list[Entry]:
         """Entries above `after`, from memory where they are there."""
         log = self._logs.get(run_id)
-        if log is not None and after >= log.first - 1:
-            return log.since(after)[:limit]
-        return await self._read(run_id, after, limit)
+        if log is None or after < log.first - 1:
+            page = await self._read(run_id, after, limit)
+            if page.entries or log is None:
+                return page.entries
+            after = log.first - 1
+        return log.since(after)[:limit]
 
-    async def follow(self, run_id: str, after: int, idle: float) -> AsyncGenerator[list[Entry]]:
+    async def follow(
+        self, run_id: str, after: int, idle: float, sink: Sink | None = None
+    ) -> AsyncGenerator[list[Entry]]:
         log = self._logs.get(run_id)
         if log is None:
-            async for entries in self._replay(run_id, after, None):
+            async for entries in self._replay(run_id, after):
                 yield entries
             return
-        waiter = Waiter(idle)
+        waiter = Waiter(after, idle, sink)
         log.join(waiter)
         try:
             while True:
+                after = waiter.after
                 if after < log.first - 1:
-                    async for entries in self._replay(run_id, after, log):
-                        yield entries
-                        after = entries[-1].seq
-                elif entries := log.since(after):
-                    after = entries[-1].seq
+                    entries = await self._page(run_id, after)
+                    if not entries and after >= log.origin:
+                        raise LogTrimmed
+                    waiter.after = entries[-1].seq if entries else log.origin
+                else:
+                    entries = log.since(after)
+                    waiter.after = after + len(entries)
+                if entries:
                     yield entries
-                elif log.ended:
+                elif log.ended and after >= log.last:
                     return
-                elif not await waiter.rest():
+                elif after >= log.last and not await waiter.rest():
                     yield []
         finally:
             waiter.close()
             log.leave(waiter)
+            self._settle_up(run_id)
 
-    async def _replay(self, run_id: str, after: int, log: LiveLog | None) -> AsyncGenerator[list[Entry]]:
-        """Pages from disk, up to where memory begins."""
-        while log is None or after < log.first - 1:
-            entries = await self._read(run_id, after, PAGE)
-            if not entries:
-                return
+    async def _replay(self, run_id: str, after: int) -> AsyncGenerator[list[Entry]]:
+        while entries := await self._page(run_id, after):
             yield entries
             after = entries[-1].seq
             if isinstance(entries[-1].event, FINAL):
                 return
+
+    async def _page(self, run_id: str, after: int) -> list[Entry]:
+        page = await self._read(run_id, after, PAGE)
+        if page.trimmed:
+            raise LogTrimmed
+        return page.entries
+
+    def _settle_up(self, run_id: str) -> None:
+        """Do what waited for the last follower to leave."""
+        log = self._logs.get(run_id)
+        if log is not None and log.followed:
+            return
+        if act := self._acts.pop(run_id, None):
+            act()
+        if run_id in self._retired:
+            self.drop(run_id)

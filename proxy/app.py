@@ -1,0 +1,97 @@
+"""The composition root: builds all rooms from the settings and puts them together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+from litestar import Litestar
+
+from proxy import plugins
+from proxy.api import completion, health, models, runs
+from proxy.api.asgi import App, Receive, Scope, Send
+from proxy.api.auth import Auth
+from proxy.api.chat import ChatCompletions
+from proxy.api.errors import HANDLERS
+from proxy.api.gate import Gate
+from proxy.blocked import Watchdog
+from proxy.runs.agents import Agent, Agents
+from proxy.runs.manager import RunManager
+from proxy.settings import Settings
+from proxy.store import connect
+
+
+class Front:
+    """Hands the busiest paths to their applications, and everything else to the framework's router."""
+
+    def __init__(self, busy: dict[str, App], rest: App) -> None:
+        self._busy = busy
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._rest if scope["type"] != "http" else self._busy.get(scope["path"], self._rest)
+        await app(scope, receive, send)
+
+
+class Application:
+    """One server, as an ASGI application. Two of them may live in one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._executor = ThreadPoolExecutor(settings.runs.threads, thread_name_prefix="agent")
+        self._store = connect(settings.store, Path(settings.folder))
+        adapters = plugins.build(settings, self._executor)
+        self.agents = Agents(
+            Agent(name=name, adapter=adapter, settings=settings.agents[name]) for name, adapter in adapters.items()
+        )
+        self.manager = RunManager(self._store, self.agents, settings.runs)
+        chat = ChatCompletions(self.manager, settings.dialects.chat, settings.server.limits)
+        front = Front({"/v1/chat/completions": chat}, cast(App, self._litestar()))
+        self._app = Gate(front, settings, Auth(settings.server), draining=lambda: self.manager.draining)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def drain(self) -> None:
+        """Take no more work and let running streams end; returns when all have their end, or were given one."""
+        await self.manager.drain(self._settings.server.drain)
+
+    def _litestar(self) -> Litestar:
+        return Litestar(
+            [
+                *models.routes(self.agents),
+                *runs.routes(self.manager),
+                *completion.routes(self.manager, self._settings),
+                *health.routes(self.manager),
+            ],
+            lifespan=[self._lifespan],
+            exception_handlers=HANDLERS,
+            openapi_config=None,
+            logging_config=None,
+            request_max_body_size=None,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(self._executor)
+        await self._store.open()
+        try:
+            for agent in self.agents:
+                await agent.adapter.open()
+            await self.manager.open()
+            with Watchdog():
+                yield
+        finally:
+            await self.manager.close()
+            await self.agents.close()
+            await self._store.close()
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def create(settings: Settings) -> Application:
+    """Build a server. Raises `ConfigError`, naming the place and the cure."""
+    return Application(settings)

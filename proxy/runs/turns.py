@@ -1,0 +1,119 @@
+"""What a chat request continues: a paused run that it answers, a thread that lasts, or nothing.
+
+A chat client has no word for "resume": it sends the conversation again, with the results of the tool calls it was
+given at the end, or simply the user's next sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec import Raw
+
+from proxy.adapter import Answer
+from proxy.errors import BadRequest
+from proxy.messages import Message
+from proxy.model import Pause, new_id
+from proxy.runs.agents import Agent
+from proxy.runs.manager import RunManager
+
+CALL = "call_"
+"""An interrupt shown as a tool call has the call id `call_<interrupt id>`."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run takes place, and what its agent is told."""
+
+    thread_id: str
+    temporary: bool
+    fresh: bool = True
+    messages: tuple[Message, ...] = ()
+    pause: Pause | None = None
+    answer: Answer | None = None
+
+
+async def turn_of(
+    manager: RunManager, agent: Agent, tenant: str, thread_id: str | None, messages: tuple[Message, ...]
+) -> Turn:
+    """Find out what a request continues. An answer that fits no open pause, or several, is an ordinary request."""
+    results = trailing_results(messages)
+    if results or (thread_id is not None and messages[-1].role == "user"):
+        pauses = await manager.pauses(tenant, thread_id, agent.name)
+        found = answered(pauses, results, messages) if results else told(pauses, messages[-1])
+        if found is not None:
+            pause, answer = found
+            return Turn(
+                thread_id=pause.thread_id,
+                temporary=thread_id is None,
+                fresh=False,
+                messages=messages,
+                pause=pause,
+                answer=answer,
+            )
+    if thread_id is None:
+        return Turn(thread_id=new_id(), temporary=True, messages=messages)
+    if agent.settings.history == "full":
+        return Turn(thread_id=thread_id, temporary=False, messages=messages)
+    news = after_last_answer(messages)
+    if not news:
+        raise BadRequest("With `history: last`, a message must follow the last assistant message.", param="messages")
+    return Turn(thread_id=thread_id, temporary=False, fresh=False, messages=news)
+
+
+def trailing_results(messages: Sequence[Message]) -> dict[str, str]:
+    """The tool results at the end of a conversation, by call id."""
+    results: dict[str, str] = {}
+    for message in reversed(messages):
+        if message.role != "tool" or message.tool_call_id is None:
+            break
+        results[message.tool_call_id] = message.text
+    return results
+
+
+def after_last_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """What the agent has not seen: everything behind the last assistant message."""
+    for i in range(len(messages), 0, -1):
+        if messages[i - 1].role == "assistant":
+            return messages[i:]
+    return messages
+
+
+def answered(
+    pauses: Iterable[Pause], results: dict[str, str], messages: Sequence[Message]
+) -> tuple[Pause, Answer] | None:
+    """The one pause whose open calls are just these. Ids like `call_0` collide, so the assistant message must agree."""
+    asking = next((message for message in reversed(messages) if message.role == "assistant"), None)
+    if asking is None or {call.id for call in asking.tool_calls or ()} != results.keys():
+        return None
+    names = {call.id: call.function.name for call in asking.tool_calls or () if call.function}
+    fitting = [pause for pause in pauses if _fits(pause, results, names)]
+    return (fitting[0], _answer(fitting[0], results)) if len(fitting) == 1 else None
+
+
+def _fits(pause: Pause, results: dict[str, str], names: dict[str, str]) -> bool:
+    asked = {call.call_id for call in pause.calls} | {CALL + interrupt.id for interrupt in pause.interrupts}
+    return asked == results.keys() and all(names.get(call.call_id) == call.name for call in pause.calls)
+
+
+def _answer(pause: Pause, results: dict[str, str]) -> Answer:
+    return Answer(
+        calls={call.call_id: results[call.call_id] for call in pause.calls},
+        interrupts={interrupt.id: _value(results[CALL + interrupt.id]) for interrupt in pause.interrupts},
+    )
+
+
+def _value(text: str) -> Raw:
+    """A result as JSON: an object, a list or a truth value as itself, anything else as a string."""
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        value = text
+    return Raw(msgspec.json.encode(value if isinstance(value, (dict, list, bool)) else text))
+
+
+def told(pauses: Sequence[Pause], message: Message) -> tuple[Pause, Answer] | None:
+    """The newest pause of a thread that a user's sentence can answer."""
+    if not pauses or not pauses[0].interrupts:
+        return None
+    return pauses[0], Answer(text=message.text)
