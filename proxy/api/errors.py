@@ -100,11 +100,6 @@ def refusing(dialect: Dialect, request_id: str) -> Callable[[Failed], Reply]:
     return refuse
 
 
-def error_object(failed: Failed) -> bytes:
-    """OpenAI's `{"error": {...}}`, as one event of a stream carries it."""
-    return failure(failed)
-
-
 def clean(text: str, longest: int = LONGEST_REFLECTED) -> str:
     """`text` cut to `longest` characters and fit for UTF-8, to be shown to a client."""
     if len(text) > longest:
