@@ -14,7 +14,7 @@ export PIP_CONSTRAINT=$checkout/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 mkdir "$work/empty"
 cd "$work/empty"
 
-"$work/venv/bin/runwire" serve --port 0 >"$work/out" 2>&1 &
+env -u API_KEY -u OPENAI_API_KEY "$work/venv/bin/runwire" serve --port 0 >"$work/out" 2>&1 &
 server=$!
 "$work/venv/bin/python" - "$work/out" <<'ASK' || { cat "$work/out"; exit 1; }
 import json

@@ -50,7 +50,14 @@ def _stop(child: subprocess.Popen[bytes]) -> int:
 
 
 def _stamps(folder: Path) -> set[tuple[Path, int]]:
-    return {(path, path.stat().st_mtime_ns) for path in _watched(folder) if path.is_file()}
+    return {(path, _stamp(path)) for path in _watched(folder)}
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # gone since the folder was read
+        return 0
 
 
 def _watched(folder: Path) -> Iterator[Path]:
