@@ -90,6 +90,13 @@ def _content(content: str | tuple[Part, ...] | None) -> str | list[dict[str, Any
     return [msgspec.to_builtins(part) for part in content]
 
 
+def utf8(text: str) -> str:
+    """The text as UTF-8 can hold it: halves of a surrogate pair that a model gave alone become U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def text_of(content: Any) -> str:
     """All text of a LangChain message's content."""
     if isinstance(content, str):

@@ -5,6 +5,7 @@ LangGraph itself leaves out messages that a node was given, so a whole message t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Tool
 from msgspec import Raw
 
 from adapters.langgraph.calls import Calls, Path
-from adapters.langgraph.messages import loose_answer, pieces, text_of
+from adapters.langgraph.messages import loose_answer, pieces, text_of, utf8
 from adapters.langgraph.meter import Meter
 from adapters.langgraph.options import GraphOptions
 from proxy.events import Completed, Custom, Event, Interrupt, Paused, ReasoningDelta, TextDelta, ToolResult
@@ -81,9 +82,9 @@ class Translator:
 
     def close(self) -> list[Event]:
         """What is left to say once the stream has ended, the final event last."""
-        events: list[Event] = []
+        events: list[Event] = list(self._calls.close())
         if self._answer and not any(source.said for source in self._sources.values()):
-            events.append(TextDelta(text=self._answer, part="answer"))
+            events.append(TextDelta(text=utf8(self._answer), part="answer"))
         waiting = self._calls.waiting()
         if self.paused:
             events.append(Paused(interrupts=tuple(self.interrupts.values()), calls=waiting))
@@ -118,7 +119,7 @@ class Translator:
         if not content or not source.visible:
             return NOTHING
         source.said.append(content)
-        return (TextDelta(text=content, part=source.id, path=source.path),)
+        return (TextDelta(text=content if content.isascii() else utf8(content), part=source.id, path=source.path),)
 
     def _rich_chunk(self, source: Source, chunk: AIMessageChunk) -> Iterator[Event]:
         yield from self._said(source, chunk)
@@ -142,10 +143,10 @@ class Translator:
         if message.id in self._seen:
             return
         self._seen.add(message.id or "")
-        self._calls.answered(message.tool_call_id)
+        yield from self._calls.answered(message.tool_call_id)
         yield ToolResult(
             call_id=message.tool_call_id,
-            output=text_of(message.content),
+            output=utf8(text_of(message.content)),
             is_error=message.status == "error",
             path=_names(ns),
         )
@@ -176,14 +177,14 @@ class Translator:
         extra = message.additional_kwargs
         thought = extra.get("reasoning_content") or extra.get("reasoning")
         if isinstance(thought, str) and thought:
-            yield ReasoningDelta(text=thought, part=source.id, path=source.path)
+            yield ReasoningDelta(text=utf8(thought), part=source.id, path=source.path)
         content = message.content
         for text, reasoning in ((content, ""),) if isinstance(content, str) else pieces(content):
             if reasoning:
-                yield ReasoningDelta(text=reasoning, part=source.id, path=source.path)
+                yield ReasoningDelta(text=utf8(reasoning), part=source.id, path=source.path)
             if text:
                 source.said.append(text)
-                yield TextDelta(text=text, part=source.id, path=source.path)
+                yield TextDelta(text=utf8(text), part=source.id, path=source.path)
 
     def _is_repeated(self, text: str) -> bool:
         """Whether a node wraps text that a model has streamed into a message of its own."""
@@ -228,7 +229,11 @@ def _names(ns: Path) -> Path:
 
 
 def _raw(value: Any) -> Raw:
-    return Raw(msgspec.json.encode(value, enc_hook=_plain))
+    try:
+        return Raw(msgspec.json.encode(value, enc_hook=_plain))
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(value, enc_hook=_plain), ensure_ascii=False)
+        return Raw(utf8(text).encode())
 
 
 def _plain(value: Any) -> Any:

@@ -252,10 +252,13 @@ telling = StateGraph(MessagesState, context_schema=Where).add_node("tell", _tell
 
 
 async def _custom(state: MessagesState) -> dict[str, Any]:
-    get_stream_writer()({"progress": 1, "of": Note("x"), "message": AIMessage("m", id="i")})
+    get_stream_writer()({"progress": 1, "of": Note("x"), "message": AIMessage("m", id="i"), "half": "\ud800"})
     return {}
 
 
+half = line(
+    call=asks(says("a\ud83d", "\ude00é", AIMessageChunk(content=[{"type": "text", "text": "\ud800"}])))
+).compile()
 custom = line(call=_custom).compile()
 
 
@@ -369,3 +372,48 @@ async def _jump(state: MessagesState) -> Command[Any]:
 
 
 jumping = line(call=_jump).compile()
+
+
+class Everything:
+    """Does what the last user message names; `held` counts the nodes at work."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.graph = self._built()
+
+    def _built(self) -> Any:
+        graph = StateGraph(MessagesState)
+        graph.add_node("act", self._act)
+        graph.add_node("tools", ToolNode([add]))
+        graph.add_node("talk", asks(says("th", "ree")))
+        graph.add_edge(START, "act")
+        graph.add_conditional_edges("act", self._after, ["tools", END])
+        graph.add_edge("tools", "talk")
+        return graph.compile()
+
+    def _after(self, state: MessagesState) -> str:
+        return "tools" if getattr(state["messages"][-1], "tool_calls", None) else END
+
+    async def _act(self, state: MessagesState) -> dict[str, Any]:
+        self.held += 1
+        try:
+            return {"messages": [await self._said(state)]}
+        finally:
+            self.held -= 1
+
+    async def _said(self, state: MessagesState) -> BaseMessage:
+        match state["messages"][-1].content:
+            case "hang":
+                await says("begun").ainvoke(state["messages"])
+                await asyncio.Event().wait()
+            case "tool":
+                return await says(piece("", id="c1", name="add"), piece('{"a": 1, "b": 2}')).ainvoke(state["messages"])
+            case "pause":
+                return AIMessage(str(interrupt({"question": "well?"})))
+            case "fail":
+                raise openai.APIConnectionError(message="http://secret.example", request=REQUEST)
+        return await says("one ", "two ", "three", usage_chunk).ainvoke(state["messages"])
+
+
+everything = Everything()
+everything_graph = everything.graph

@@ -148,11 +148,15 @@ def test_the_result_of_a_client_tool_goes_on_with_the_conversation() -> None:
     assert events[-1] == Completed(finish_reason="stop")
 
 
+def test_halves_of_characters_never_reach_the_log() -> None:
+    assert text(play("half")) == "a\ufffd\ufffdé\ufffd"
+
+
 def test_what_a_node_writes_to_the_stream_is_custom() -> None:
     told = [event for event in play("custom") if isinstance(event, Custom)]
     assert [event.name for event in told] == ["custom"]
     payload = msgspec.json.decode(told[0].data)
-    assert payload["progress"] == 1
+    assert (payload["progress"], payload["half"]) == (1, "\ufffd")
     assert payload["of"] == {"text": "x"}
     assert payload["message"]["content"] == "m"
 

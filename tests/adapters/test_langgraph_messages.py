@@ -123,14 +123,22 @@ def test_a_clients_call_waits_until_it_is_answered() -> None:
     pieces(calls, {"index": 0, "id": "a", "name": "f", "args": '{"x"'}, {"index": 0, "args": ": 1}"})
     pieces(calls, {"index": 1, "id": "b", "name": "g", "args": "{}"})
     assert calls.waiting() == (PendingCall(call_id="a", name="f", arguments='{"x": 1}'),)
-    calls.answered("a")
+    assert list(calls.answered("a")) == []
     assert calls.waiting() == ()
+
+
+def test_a_call_without_arguments_becomes_an_empty_object_at_its_end() -> None:
+    calls = Calls(frozenset())
+    pieces(calls, {"index": 0, "id": "a", "name": "f", "args": ""}, {"index": 1, "id": "b", "name": "g", "args": ""})
+    assert [(delta.call_id, delta.arguments) for delta in calls.answered("a")] == [("a", "{}")]
+    assert [(delta.call_id, delta.arguments) for delta in calls.close()] == [("b", "{}")]
+    assert list(calls.close()) == []
 
 
 def test_a_whole_call_is_told_once_while_it_waits() -> None:
     message = AIMessage("", id="m", tool_calls=[{"id": "a", "name": "f", "args": {"x": 1}}])
     calls = Calls(frozenset())
-    assert [delta.arguments for delta in calls.whole(message, ())] == ['{"x":1}']
+    assert [delta.arguments for delta in calls.whole(message, ())] == ['{"x": 1}']
     assert list(calls.whole(message, ())) == []
-    calls.answered("a")
+    assert list(calls.answered("a")) == []
     assert len(list(calls.whole(message, ()))) == 1
