@@ -32,6 +32,19 @@ _LEFT = 499
 """In the log: the client left before it had an answer."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@~-]{1,128}")
 _LONGEST_LOGGED = 300
+_NOBODY = Caller()
+"""Whoever asks for a public path."""
+_WATCHED = frozenset(
+    {
+        b"x-request-id",
+        b"content-length",
+        b"transfer-encoding",
+        b"content-encoding",
+        b"origin",
+        b"access-control-request-method",
+        b"access-control-request-headers",
+    }
+)
 
 
 class Gate:
@@ -70,7 +83,11 @@ class Gate:
             if reply is not None:
                 await exchange.reply(reply)
                 return
-            await self._admit(exchange, asked)
+            if exchange.path not in self._public:
+                auth = self._auth
+                caller = await auth.resolve(asked.headers) if auth.remote else auth.check(asked.headers)
+                exchange.name(caller)
+            self._admit(exchange, asked)
             if asked.chunked:
                 receive = _counted(receive, self._limits)
             await self._app(scope, receive, exchange.send)
@@ -100,34 +117,26 @@ class Gate:
             return None
         return self._cors.preflight(asked.origin, asked.wanted)
 
-    async def _admit(self, exchange: Exchange, asked: Asked) -> None:
-        """Raises what speaks against serving this request. Who is unknown learns nothing but that."""
-        auth = self._auth
-        if exchange.path in self._public:
-            exchange.state["caller"] = Caller()
-        else:
-            caller = await auth.resolve(asked.headers) if auth.remote else auth.check(asked.headers)
-            exchange.state["caller"] = caller
-            exchange.tenant = caller.tenant
-            if self._draining():
-                raise Draining("The server is shutting down; try again.", retry_after=1)
-        if asked.encoding:
+    def _admit(self, exchange: Exchange, asked: Asked) -> None:
+        """Raises what speaks against serving a caller that is known."""
+        if exchange.tenant is not None and self._draining():
+            raise Draining("The server is shutting down; try again.", retry_after=1)
+        if asked.encoding not in (b"", b"identity"):
             raise Unsupported("Compressed requests are not read; send the body as it is.")
         if asked.length:
             _fits(asked.length, self._limits)
 
     def _log(self, exchange: Exchange) -> None:
         write = self._logger.debug if exchange.path in QUIET else self._logger.info
-        fields = {} if exchange.run_id is None else {"run_id": exchange.run_id}
         write(
             "request",
             method=exchange.method,
             path=exchange.path[:_LONGEST_LOGGED],
             status=exchange.status or _LEFT,
-            ms=round((time.perf_counter() - exchange.began) * 1000, 2),
+            ms=int((time.perf_counter() - exchange.began) * 100_000) / 100,
             request_id=exchange.request_id,
             tenant=exchange.tenant,
-            **fields,
+            run_id=exchange.run_id,
         )
 
 
@@ -137,16 +146,22 @@ class Asked:
     __slots__ = ("chunked", "encoding", "headers", "length", "origin", "preflight", "request_id", "size", "wanted")
 
     def __init__(self, headers: list[Header]) -> None:
-        known = dict(headers)
+        size = 0
+        known: dict[bytes, bytes] = {}
+        for name, value in headers:
+            size += len(name) + len(value)
+            if name in _WATCHED:
+                known[name] = value
+        get = known.get
         self.headers = headers
-        self.size = sum(map(len, itertools.chain.from_iterable(headers)))
-        self.request_id = known.get(b"x-request-id")
-        self.length = known.get(b"content-length")
+        self.size = size
+        self.request_id = get(b"x-request-id")
+        self.length = get(b"content-length")
         self.chunked = b"transfer-encoding" in known
-        self.origin = known.get(b"origin")
+        self.encoding = get(b"content-encoding", b"").strip().lower()
+        self.origin = get(b"origin")
         self.preflight = b"access-control-request-method" in known
-        self.wanted = known.get(b"access-control-request-headers", b"")
-        self.encoding = known.get(b"content-encoding", b"identity").strip().lower() not in (b"", b"identity")
+        self.wanted = get(b"access-control-request-headers", b"")
 
 
 class Exchange:
@@ -163,6 +178,7 @@ class Exchange:
             path = path.removeprefix(root) or "/"
         self.path = path
         self.state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        self.state["caller"] = _NOBODY
         self.status = 0
         self.tenant: str | None = None
         self.run_id: str | None = None
@@ -170,6 +186,10 @@ class Exchange:
     def identify(self, request_id: bytes) -> None:
         self.request_id = self.state["request_id"] = request_id.decode()
         self.extra: tuple[Header, ...] = ((b"x-request-id", request_id),)
+
+    def name(self, caller: Caller) -> None:
+        self.state["caller"] = caller
+        self.tenant = caller.tenant
 
     def send(self, message: Message) -> Coroutine[Any, Any, None]:
         """The application's way out; no coroutine of its own, for a stream goes through here chunk by chunk."""
