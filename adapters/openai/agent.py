@@ -149,8 +149,8 @@ class OpenAIAdapter(Adapter):
             if name in run.headers and VALUE.fullmatch(run.headers[name])
         }
         reply = await self._opened().ask("/chat/completions", request, headers)
-        kind = reply.headers.get("content-type", "").lower()
-        if 200 <= reply.status < 300 and "html" not in kind and "content-encoding" not in reply.headers:
+        readable = reply.headers.get("content-encoding", "identity").lower() == "identity"
+        if 200 <= reply.status < 300 and readable and "html" not in reply.headers.get("content-type", "").lower():
             return reply
         with reply:
             if reply.status < 300:

@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
             self._fail(Silent())
 
     def _resume(self) -> None:
-        if self._paused and self._transport is not None and not self.lost:
+        if self._paused and self._transport is not None and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
 

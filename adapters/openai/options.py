@@ -43,9 +43,11 @@ class UpstreamOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be seen by a caller: the key, all configured header values, the upstream's address."""
-        words = (self.api_key, *self.headers.values(), self.organization, self.project, self.url.hostname or "")
-        return tuple(word for word in words if len(word) > 3)
+        """What no caller may see: the key, all configured header values, the upstream's host. Shorter words than eight
+        letters are no secrets, only words."""
+        values = (self.api_key, self.organization, self.project, *self.headers.values())
+        words = [word for value in values for word in value.split() if len(word) >= 8]
+        return tuple(filter(None, (*words, self.url.hostname)))
 
     def sent_headers(self) -> dict[str, str]:
         """The headers of every request, names in lower case."""

@@ -63,7 +63,9 @@ class Translator:
         if self._tokens is not None:
             yield self._usage(self._tokens)
         reason = FINISH.get(self.finish, "stop")
-        yield Completed(finish_reason="tool_calls" if self._calls and reason == "stop" else reason)
+        if reason in ("stop", "tool_calls"):
+            reason = "tool_calls" if self._calls else "stop"
+        yield Completed(finish_reason=reason)
 
     def _choice(self, choice: Choice, events: list[Event]) -> None:
         delta = choice.delta or choice.message

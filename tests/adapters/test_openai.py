@@ -16,11 +16,14 @@ from proxy.adapter import Model
 from proxy.errors import ConfigError, UnknownAgent, UpstreamError
 from proxy.events import Completed, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from proxy.messages import Function, ImageURL, Message, Part, ToolCall
+from proxy.testing import check_adapter
 from tests.adapters.openai_runs import KEY, SITE, against, asked, outcome, ran
 from tests.fakes import faults
 from tests.fakes.upstream import Upstream
 
 WEATHER = b'[{"type":"function","function":{"name":"weather","parameters":{"type":"object","properties":{}}}}]'
+
+FAILING = ("U03", "U03-character", "U04", "U07", "U08", "U09", "U10", "U10-object", "U10-event", "U12", "U15")
 
 
 @pytest.fixture
@@ -124,6 +127,18 @@ def test_the_run_chooses_the_model_where_it_says_one(upstream: Upstream) -> None
     ran(upstream, asked(model="o9"))
     ran(upstream, asked())
     assert [request.json["model"] for request in upstream.requests] == ["o9", "gpt-4o"]
+
+
+def test_the_adapter_keeps_the_contract_of_all_adapters(upstream: Upstream) -> None:
+    asyncio.run(
+        check_adapter(
+            lambda: OpenAIAdapter(UpstreamOptions(base_url=upstream.url, api_key=KEY, model="m", idle=5.0), SITE),
+            ends=[asked("think"), asked("tool", params={"tools": Raw(WEATHER)}), asked("case=U11"), asked("case=U13")],
+            hangs=asked("case=U02"),
+            held=lambda: upstream.busy,
+            fails=[asked(f"case={name}", first_byte=0.5) for name in FAILING],
+        )
+    )
 
 
 def test_an_agent_with_one_model_publishes_none(upstream: Upstream) -> None:

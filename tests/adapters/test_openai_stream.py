@@ -119,7 +119,7 @@ def test_running_totals_of_usage_count_once() -> None:
 
 @pytest.mark.parametrize(
     ("finish", "expected"),
-    [("function_call", "tool_calls"), ("content_filter", "content_filter"), ("eos", "stop"), ("", "stop")],
+    [("length", "length"), ("content_filter", "content_filter"), ("tool_calls", "stop"), ("eos", "stop"), ("", "stop")],
 )
 def test_finish_reasons_become_standard_ones(finish: str, expected: str) -> None:
     assert told(chunk({}, finish))[-1] == Completed(finish_reason=expected)

@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -196,8 +196,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self._upstream.changed(lambda: self._upstream.opened(self))
 
     def data_received(self, data: bytes) -> None:
@@ -214,11 +213,13 @@ class Connection(asyncio.Protocol):
             self._task = asyncio.ensure_future(self._answer(Request(method, target, headers, rest[:length])))
 
     async def _answer(self, request: Request) -> None:
-        self._upstream.changed(lambda: self._upstream.requests.append(request))
+        self._upstream.changed(lambda: self._upstream.begun(request))
+        how = self._upstream.stopped
         try:
             await self._upstream.case(request)(Exchange(self, request))
-        except asyncio.CancelledError:
-            self._upstream.changed(lambda: self._upstream.stopped.append(request))
+            how = self._upstream.answered
+        finally:
+            self._upstream.changed(lambda: self._upstream.ended(request, how))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.gone.set()
@@ -239,6 +240,9 @@ class Upstream:
         self.requests: list[Request] = []
         self.stopped: list[Request] = []
         """Requests whose answer was still under way when their client left."""
+        self.answered: list[Request] = []
+        self.busy = 0
+        """Answers under way."""
         self.accepted = 0
         self.open = 0
         self._port = port
@@ -282,6 +286,14 @@ class Upstream:
         with self._change:
             change()
             self._change.notify_all()
+
+    def begun(self, request: Request) -> None:
+        self.requests.append(request)
+        self.busy += 1
+
+    def ended(self, request: Request, how: list[Request]) -> None:
+        how.append(request)
+        self.busy -= 1
 
     def opened(self, connection: Connection) -> None:
         self._live.add(connection)
