@@ -79,11 +79,15 @@ def is_token(event: Event) -> bool:
 
 
 QUESTION_KEYS = ("question", "message", "prompt", "description", "text", "content")
+UNASKED = "The agent has paused. Answer to let it go on."
+"""What is shown of an interrupt that says nothing."""
 
 
 def question(value: Raw) -> str:
     """An interrupt's value as a sentence: the text itself, the usual fields of an object, else its JSON."""
     thing = msgspec.json.decode(value)
+    if thing is None or thing == "":
+        return UNASKED
     if isinstance(thing, str):
         return thing
     if isinstance(thing, dict):

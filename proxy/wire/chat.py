@@ -1,6 +1,6 @@
-"""OpenAI's chat completions: the request body, the chunks of a stream, the whole answer, the list of models.
+"""OpenAI's chat completions: the request body, the chunks of a stream, the whole answer.
 
-Source: OpenAI's API reference for `/v1/chat/completions` and `/v1/models`, and what its clients need in practice.
+Source: OpenAI's API reference for `/v1/chat/completions`, and what its clients need in practice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from proxy.events import (
 from proxy.messages import Message, Tool
 from proxy.transcript import total
 from proxy.wire.base import PING, SSE, one_line, sse
-from proxy.wire.shown import CallPiece, Piece, Presenter, Shown
+from proxy.wire.shown import Piece, Presenter, Shown
 
 json = msgspec.json.Encoder()
 
@@ -222,7 +222,7 @@ class ChatEncoder:
 
     def encode(self, entry: Entry) -> bytes:
         event = entry.event
-        if type(event) is TextDelta and event.part == self._part:
+        if type(event) is TextDelta and event.part == self._part and event.text:
             return self._content + one_line(json.encode(event.text)) + self._after_content
         match event:
             case RunStarted():
@@ -282,6 +282,7 @@ class ChatEncoder:
 
 
 DONE = b"data: [DONE]\n\n"
+CUT_SHORT = frozenset({"length", "content_filter"})
 
 
 def _text(value: str) -> str:
@@ -300,12 +301,10 @@ def delta(piece: Piece) -> Delta:
 
 
 def finish_reason(event: Completed | Paused, presenter: Presenter) -> str:
-    """OpenAI's word for how a run ended: `tool_calls` only if the caller was given some."""
-    if presenter.called:
-        return "tool_calls"
-    if isinstance(event, Paused) or event.finish_reason == "tool_calls":
-        return "stop"
-    return event.finish_reason
+    """OpenAI's word for how a run ended; clients fail on others. `tool_calls` only if the caller was given some."""
+    if isinstance(event, Completed) and event.finish_reason in CUT_SHORT:
+        return event.finish_reason
+    return "tool_calls" if presenter.calls else "stop"
 
 
 class ChatFold:
@@ -317,7 +316,6 @@ class ChatFold:
         self._index = index
         self._content: list[str] = []
         self._reasoning: list[str] = []
-        self._calls: dict[int, CallPiece] = {}
         self._usage: list[Usage] = []
         self._reason = "stop"
         self.failed: Failed | None = None
@@ -338,18 +336,8 @@ class ChatFold:
 
     def _add(self, event: Event) -> None:
         for piece in self._presenter.pieces(event):
-            if piece.call is not None:
-                self._call(piece.call)
-            else:
+            if piece.call is None:
                 (self._reasoning if piece.reasoning else self._content).append(piece.text)
-
-    def _call(self, piece: CallPiece) -> None:
-        known = self._calls.get(piece.index)
-        if known is None:
-            self._calls[piece.index] = piece
-        else:
-            arguments = known.arguments + piece.arguments
-            self._calls[piece.index] = msgspec.structs.replace(known, arguments=arguments)
 
     @property
     def usage(self) -> Usage:
@@ -360,7 +348,7 @@ class ChatFold:
         return completion(self._head, [self])
 
     def choice(self) -> Choice:
-        calls = tuple(Call(c.id or "", Function(c.name, c.arguments)) for _, c in sorted(self._calls.items()))
+        calls = tuple(Call(call.call_id, Function(call.name, call.arguments)) for call in self._presenter.calls)
         content = "".join(self._content)
         message = Answer(
             content=content if content or not calls else None,

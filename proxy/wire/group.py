@@ -43,7 +43,8 @@ class GroupEncoder:
         return body
 
     def heartbeat(self) -> bytes:
-        return self._encoders[0].heartbeat()
+        """The heartbeat of a choice that goes on."""
+        return next((one for one in self._encoders if not one.ended), self._encoders[0]).heartbeat()
 
     def failure(self, failed: Failed) -> bytes:
         self.ended = True

@@ -5,7 +5,8 @@ Between the neutral events and a chat-like wire: events in, pieces of text or to
 
 from __future__ import annotations
 
-from typing import Literal
+import html
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -29,6 +30,8 @@ BREAK = "\n\n"
 """Stands between two messages of one run."""
 SHOWN_OUTPUT = 2000
 """Characters of a tool's output that a details block or a narration quotes."""
+NARRATED = "\0narrated"
+"""Stands for a narration where a thought would have its part."""
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -67,12 +70,13 @@ class Presenter:
         self._part: str | None = None
         self._written = False
         self._thinking = False
-        self._narrated = False
+        self._aside: str | None = None
+        """The part of the last thought, or `NARRATED`; None where the reasoning has nothing to set itself off from."""
 
     @property
-    def called(self) -> bool:
-        """The caller was given a tool call."""
-        return bool(self._client.all())
+    def calls(self) -> tuple[PendingCall, ...]:
+        """The tool calls that the caller was given, as far as they have come."""
+        return self._client.all()
 
     @property
     def plain_part(self) -> str | None:
@@ -83,8 +87,8 @@ class Presenter:
         match event:
             case TextDelta(text=text, part=part):
                 return self._text(text, part) if text else []
-            case ReasoningDelta(text=text):
-                return self._reasoning(text) if text else []
+            case ReasoningDelta(text=text, part=part):
+                return self._reasoning(text, part) if text else []
             case ToolCallDelta():
                 return self._tool_call(event)
             case ToolResult():
@@ -97,37 +101,48 @@ class Presenter:
                 return []
 
     def _text(self, text: str, part: str) -> list[Piece]:
+        closing = self._close_thought()
         gap = BREAK if self._written and part != self._part else ""
         self._part = part
         self._written = True
-        return [*self._close_thought(), Piece(text=gap + text)]
+        return [*closing, Piece(text=gap + text)]
 
-    def _reasoning(self, text: str) -> list[Piece]:
+    def _reasoning(self, text: str, part: str) -> list[Piece]:
         if self._shown.reasoning == "off":
             return []
-        if self._narrated:
-            self._narrated = False
-            text = "\n" + text
-        return self._thought(text)
+        gap = "" if self._aside in (None, part) else "\n" if self._aside == NARRATED else BREAK
+        self._aside = part
+        return self._thought(gap + text)
+
+    def _narrated(self, call: PendingCall, output: str) -> list[Piece]:
+        gap = "" if self._aside is None else "\n"
+        self._aside = NARRATED
+        return self._thought(f"{gap}{call.name}({call.arguments}) → {output}")
 
     def _thought(self, text: str) -> list[Piece]:
         if self._shown.reasoning != "think":
             return [Piece(text=text, reasoning=True)]
-        opening = "" if self._thinking else "<think>\n"
+        opening = "" if self._thinking else self._gap() + "<think>\n"
         self._thinking = True
         return [Piece(text=opening + text)]
 
     def _close_thought(self) -> list[Piece]:
         if not self._thinking:
             return []
-        self._thinking = False
+        self._thinking = self._written = False
+        self._aside = None
         return [Piece(text="\n</think>\n\n")]
+
+    def _gap(self) -> str:
+        return BREAK if self._written else ""
 
     def _tool_call(self, event: ToolCallDelta) -> list[Piece]:
         if not event.client:
             self._own.add(event)
             return []
         first = self._client.add(event)
+        if not first and not event.arguments:
+            return []
         index = self._client.index(event.call_id)
         call = CallPiece(
             index=index,
@@ -143,15 +158,14 @@ class Presenter:
             return []
         output = event.output if len(event.output) <= SHOWN_OUTPUT else event.output[:SHOWN_OUTPUT] + " …"
         if self._shown.tools == "reasoning":
-            gap = "\n" if self._narrated else ""
-            self._narrated = True
-            return self._thought(f"{gap}{call.name}({call.arguments}) → {output}")
-        self._written = True
-        self._part = None
-        return [*self._close_thought(), Piece(text=_details(call, output))]
+            return self._narrated(call, output)
+        closing = self._close_thought()
+        block = self._gap() + _details(call, output)
+        self._part, self._written = None, False
+        return [*closing, Piece(text=block)]
 
     def _paused(self, event: Paused) -> list[Piece]:
-        known = {call.call_id for call in self._client.all()}
+        known = {call.call_id for call in self.calls}
         pieces = self._close_thought()
         for call in event.calls:
             if call.call_id not in known:
@@ -170,28 +184,34 @@ class Presenter:
 def call_for(interrupt: Interrupt, shown: Shown) -> PendingCall | None:
     """The interrupt as a tool call: if the caller offered the tool it names, or the config wants it so."""
     thing = msgspec.json.decode(interrupt.value)
-    name = tool_name(thing)
-    if name is None and shown.interrupts == "tool_calls":
-        name = "answer"
-    if name is None or (name not in shown.asked and shown.interrupts != "tool_calls"):
+    name, arguments = tool_of(thing)
+    if shown.interrupts == "text" and name not in shown.asked:
         return None
-    arguments = thing.get("args", thing) if isinstance(thing, dict) else {"question": thing}
-    return PendingCall(call_id=f"call_{interrupt.id}", name=name, arguments=msgspec.json.encode(arguments).decode())
+    return PendingCall(
+        call_id=f"call_{interrupt.id}", name=name or "answer", arguments=msgspec.json.encode(arguments).decode()
+    )
 
 
-def tool_name(thing: object) -> str | None:
-    """The tool an interrupt names: `{"tool": ...}`, or LangGraph's `{"action_request": {"action": ...}}`."""
+def tool_of(thing: object) -> tuple[str | None, dict[str, Any]]:
+    """The tool an interrupt names, with its arguments: `{"tool": ..., "args": ...}`, or LangGraph's
+    `{"action_request": {"action": ..., "args": ...}}`. Without a name, the arguments are all that was asked."""
     if not isinstance(thing, dict):
-        return None
+        return None, {"question": thing}
     request = thing.get("action_request")
-    name = request.get("action") if isinstance(request, dict) else thing.get("tool")
-    return name if isinstance(name, str) and name else None
+    named, key = (request, "action") if isinstance(request, dict) else (thing, "tool")
+    name, arguments = named.get(key), named.get("args")
+    if not isinstance(name, str) or not name:
+        return None, thing
+    return name, arguments if isinstance(arguments, dict) else thing
 
 
 def _details(call: PendingCall, output: str) -> str:
-    fenced = output.replace("```", "` ` `")
-    title = call.name.replace("<", "&lt;")
     return (
-        f"\n<details>\n<summary>{title}</summary>\n\n```json\n{call.arguments}\n```\n\n"
-        f"```\n{fenced}\n```\n\n</details>\n\n"
+        f"<details>\n<summary>{html.escape(call.name, quote=False)}</summary>\n\n"
+        f"```json\n{_fenced(call.arguments)}\n```\n\n```\n{_fenced(output)}\n```\n\n</details>\n\n"
     )
+
+
+def _fenced(text: str) -> str:
+    """Text that cannot close the fence around it."""
+    return text.replace("```", "` ` `")
