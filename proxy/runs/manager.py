@@ -57,6 +57,11 @@ class RunManager:
         self._executions: dict[str, Execution] = {}
         self._chores: set[asyncio.Task[None]] = set()
 
+    @property
+    def live(self) -> list[Run]:
+        """The runs that are under way in this process."""
+        return [execution.run for execution in self._executions.values()]
+
     async def open(self) -> None:
         """Close the runs that an earlier process left unfinished, and begin to sweep."""
         for run, last in await self._store.unfinished():
