@@ -98,7 +98,7 @@ class OpenAIAdapter(Adapter):
         if not self.options.models:
             return None
         if self.options.models != "*":
-            return [Model(id=name) for name in self.options.models]
+            return [Model(id=self.options.prefix + name) for name in self.options.models]
         loop = asyncio.get_running_loop()
         async with self._listing:
             if loop.time() < self._listed_until and self._listed is not None:
@@ -114,6 +114,8 @@ class OpenAIAdapter(Adapter):
 
     def _model(self, run: RunInput) -> str:
         model, models = run.model or self.options.model, self.options.models
+        if models and run.model:
+            model = run.model.removeprefix(self.options.prefix)
         if not model or (models and models != "*" and model not in (*models, self.options.model)):
             raise UnknownAgent("The agent does not publish a model of that name.", param="model")
         return model
@@ -166,7 +168,10 @@ class OpenAIAdapter(Adapter):
                     found = listing(await _read(reply, LIMIT))
         except TimeoutError as error:
             raise UpstreamTimeout from error
-        return [Model(id=one.id, created=int(one.created or 0), owned_by=one.owned_by or "") for one in found.data]
+        return [
+            Model(id=self.options.prefix + one.id, created=int(one.created or 0), owned_by=one.owned_by or "")
+            for one in found.data
+        ]
 
     def _opened(self) -> Client:
         if self._client is None:
