@@ -1,0 +1,153 @@
+"""Write-behind: what the live logs say is put on disk a little later, and their ends at once.
+
+All of it runs on the loop's thread. At most one write of a log is under way at a time, so that its entries
+reach the disk in order and none twice, whatever fails in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from proxy.errors import Unavailable
+from proxy.events import Entry
+from proxy.model import Pause, Run
+from proxy.store.runlog import LiveLog, LiveLogs
+from proxy.store.writer import Save, Writer, is_outage
+
+logger = structlog.get_logger(__name__)
+
+FLUSH = 0.1
+"""Seconds that an entry waits for others to be written with."""
+BACKOFF = 0.5
+"""Seconds from a write that failed to the next."""
+
+
+class Flight(Save):
+    """One write of one log."""
+
+    __slots__ = ("done", "final", "log", "on_landed", "then")
+
+    def __init__(self, log: LiveLog, done: asyncio.Future[None], on_landed: Callable[[Flight], None]) -> None:
+        super().__init__(log.run.run_id)
+        self.log = log
+        self.done = done
+        self.final: Entry | None = None
+        self.on_landed = on_landed
+        self.then: Flight | None = None
+        """The end of the log, which waits for this write."""
+
+    def landed(self) -> None:
+        self.on_landed(self)
+
+
+class StoreJournal:
+    """The `Journal` of logs that a `Writer` keeps."""
+
+    def __init__(self, writer: Writer, logs: LiveLogs) -> None:
+        self.fresh: dict[str, LiveLog] = {}
+        """Logs whose record is not in the store yet."""
+        self._writer = writer
+        self._logs = logs
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[LiveLog] = []
+        self._flights: dict[str, Flight] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._delay = FLUSH
+
+    def begin(self, log: LiveLog) -> None:
+        self._logs.add(log)
+        if not log.inserted:
+            self.fresh[log.run.run_id] = log
+
+    def queue(self, log: LiveLog) -> None:
+        self._waiting.append(log)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._delay, self.flush)
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        logs, self._waiting = self._waiting, []
+        for log in logs:
+            if log.last > log.stored and log.run.run_id not in self._flights:
+                self._save(log)
+
+    async def store(self, log: LiveLog) -> None:
+        """Write the log now, its record included. Raises `Unavailable`."""
+        flight = self._flights.get(log.run.run_id) or self._save(log)
+        await asyncio.shield(flight.done)
+        if flight.error is not None:
+            raise flight.error
+
+    async def commit(self, log: LiveLog, final: Entry, run: Run, pause: Pause | None) -> None:
+        flight = Flight(log, self._loop.create_future(), self._landed)
+        flight.final, flight.run, flight.pause = final, run, pause
+        if (under_way := self._flights.get(run.run_id)) is not None:
+            under_way.then = flight
+        else:
+            self._send(flight)
+        await flight.done
+        if flight.error is not None:
+            raise flight.error
+
+    def _save(self, log: LiveLog) -> Flight:
+        flight = Flight(log, self._loop.create_future(), self._landed)
+        if log.ended or not log.inserted:
+            flight.run = log.run
+        self._send(flight)
+        return flight
+
+    def _send(self, flight: Flight) -> None:
+        log = flight.log
+        self._flights[flight.run_id] = flight
+        flight.entries = log.unwritten()
+        if flight.final is not None:
+            flight.entries.append(flight.final)
+        flight.insert = not log.inserted
+        self._writer.send(flight)
+
+    def _landed(self, flight: Flight) -> None:
+        del self._flights[flight.run_id]
+        if flight.error is None:
+            self._written(flight)
+        else:
+            self._failed(flight)
+        if not flight.done.done():
+            flight.done.set_result(None)
+        if flight.then is not None:
+            self._send(flight.then)
+
+    def _written(self, flight: Flight) -> None:
+        log, final, run = flight.log, flight.final, flight.run
+        self._delay = FLUSH
+        self.fresh.pop(flight.run_id, None)
+        if final is not None and run is not None:
+            log.finish(final, run)
+        else:
+            log.written(flight.entries[-1].seq if flight.entries else log.stored, flight.size)
+        if log.ended and log.stored == log.last:
+            self._logs.retire(flight.run_id)
+
+    def _failed(self, flight: Flight) -> None:
+        if flight.final is not None:
+            flight.log.reopen()
+        if flight.error is not None and is_outage(flight.error):
+            self._delay = BACKOFF
+            self.queue(flight.log)
+
+    async def close(self) -> None:
+        """Write all there is. Gives up where the store takes nothing."""
+        self.flush()
+        try:
+            for log in self._logs.all():
+                while log.last > log.stored or log.run.run_id in self.fresh:
+                    await self.store(log)
+        except Unavailable as error:
+            logger.warning("logs were lost: the store cannot be written", error=repr(error.__cause__))
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,0 +1,48 @@
+"""The schema, brought up to date when a store is opened.
+
+A change of `proxy.store.tables` is a new file in `versions` and a new `HEAD`. Alembic is imported only where
+there is something to do, since that import alone takes a quarter of a second.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from proxy.errors import ConfigError
+
+HERE = Path(__file__).parent
+HEAD = "0001"
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the schema to `HEAD`, within the caller's transaction. Raises `ConfigError` for a newer schema."""
+    version = current(connection)
+    if version == HEAD:
+        return
+    if version is not None and version not in known():
+        raise ConfigError(
+            f"`store`: a newer version of Runwire made its schema ({version[:40]}); "
+            "install that version, or name another database."
+        )
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
+
+
+def current(connection: Connection) -> str | None:
+    """The version of the schema; None in an empty database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return version
+
+
+def known() -> frozenset[str]:
+    """The versions that this program can start from."""
+    return frozenset(path.name.partition("_")[0] for path in (HERE / "versions").glob("[0-9]*.py"))

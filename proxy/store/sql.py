@@ -1,0 +1,188 @@
+"""`sqlite://`: records and logs in one file, by SQLAlchemy Core. See `proxy.store.base` for the contracts.
+
+One thread writes, a few read, and what this process runs is answered from memory. The tables and statements are
+not SQLite's own; what is, stands in `engine.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from proxy.errors import Busy, ConfigError
+from proxy.events import Entry
+from proxy.model import ACTIVE, Idempotency, Pause, Run, RunStatus
+from proxy.store import migrations, records
+from proxy.store.base import RunQuery
+from proxy.store.engine import Reader, sqlite_engine
+from proxy.store.journal import StoreJournal
+from proxy.store.lock import FileLock
+from proxy.store.runlog import LiveLog, LiveLogs, Page, Sink
+from proxy.store.writer import Call, Writer
+
+logger = structlog.get_logger(__name__)
+
+ANOTHER = "set `store` to another file, such as `sqlite:///other.db`"
+SHORT = 100
+"""Runs that one transaction deletes, so that the end of a run never waits long for it."""
+
+
+class SqlStore:
+    """The store port over one SQLite file, which it has to itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._logs = LiveLogs(self._page)
+        self._opened = False
+        self._reader: Reader
+        self._writer: Writer
+        self._journal: StoreJournal
+
+    async def open(self) -> None:
+        self._take()
+        self._writer = Writer(sqlite_engine(self._path, writes=True))
+        try:
+            await self._writer.prepare(migrations.upgrade)
+        except (SQLAlchemyError, ConfigError) as error:
+            await self._writer.release()
+            self._lock.release()
+            raise error if isinstance(error, ConfigError) else self._unusable(error) from error
+        self._reader = Reader(sqlite_engine(self._path, writes=False))
+        self._journal = StoreJournal(self._writer, self._logs)
+        self._opened = True
+
+    def _take(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            taken = self._lock.take()
+        except OSError as error:
+            raise self._unusable(error) from error
+        if not taken:
+            raise ConfigError(
+                f"`store`: {self._path} is in use by another server, and one SQLite file serves one server process; "
+                f"stop that one, or {ANOTHER}."
+            )
+
+    def _unusable(self, error: Exception) -> ConfigError:
+        fault = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
+        return ConfigError(f"`store`: {self._path} cannot be used ({fault}); make it writable, or {ANOTHER}.")
+
+    async def ping(self) -> None:
+        if self._writer.failing:
+            await self._writer.call(records.touch)
+        await self._reader.read(records.reach)
+
+    async def close(self) -> None:
+        if not self._opened:
+            return
+        self._opened = False
+        await self._journal.close()
+        self._logs.close()
+        self._reader.close()
+        await self._writer.close()
+        self._lock.release()
+
+    async def insert(self, run: Run, *, idempotency: Idempotency | None = None, exclusive: bool = False) -> Run:
+        if exclusive:
+            self._refuse_busy(run)
+        stored = await self._writer.call(records.insert_run, run, idempotency, exclusive)
+        log = self._logs.get(stored.run_id)
+        return stored if log is None else log.run
+
+    def _refuse_busy(self, run: Run) -> None:
+        """What is on disk is checked there; this is about runs that are not on disk yet."""
+        query = RunQuery(tenant=run.tenant, thread_id=run.thread_id, statuses=ACTIVE)
+        for log in self._journal.fresh.values():
+            if query.matches(log.run) and not log.run.temporary:
+                raise Busy(f"The thread is busy with run {log.run.run_id}.", run_id=log.run.run_id)
+
+    async def get(self, tenant: str, run_id: str) -> Run | None:
+        log = self._logs.get(run_id)
+        if log is not None:
+            return log.run if log.run.tenant == tenant else None
+        return await self._reader.read(records.get, tenant, run_id)
+
+    async def find(self, query: RunQuery) -> list[Run]:
+        fresh = [log.run for log in self._journal.fresh.values() if query.matches(log.run)]
+        if not fresh:
+            return await self._reader.read(records.find, query)
+        most = query.offset + query.limit
+        stored = await self._reader.read(records.find, msgspec.structs.replace(query, limit=most, offset=0))
+        runs = {run.run_id: run for run in (*stored, *fresh)}
+        return [runs[run_id] for run_id in sorted(runs, reverse=True)][query.offset : most]
+
+    async def transition(self, run: Run, *, frm: frozenset[RunStatus]) -> bool:
+        log = self._logs.get(run.run_id)
+        while log is not None and run.run_id in self._journal.fresh:
+            await self._journal.store(log)
+        changed = await self._writer.call(records.transition, run, frm)
+        if changed and log is not None and not log.ended:
+            log.run = run
+        return changed
+
+    async def delete(self, tenant: str, run_id: str) -> bool:
+        gone = await self._writer.call(records.remove, tenant, [run_id])
+        if gone:
+            self._logs.drop(run_id)
+        return gone > 0
+
+    async def strip(self, run: Run) -> None:
+        log = self._logs.get(run.run_id)
+        if log is not None and log.followed:
+            self._logs.when_left(run.run_id, partial(self._strip, run))
+        else:
+            await self._writer.call(records.strip, run)
+
+    def _strip(self, run: Run) -> None:
+        def look(done: asyncio.Future[None]) -> None:
+            if done.exception() is not None:
+                logger.error("content that is not to be kept could not be deleted", run_id=run.run_id)
+
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(look)
+        self._writer.send(Call(done, records.strip, (run,)))
+
+    async def unfinished(self) -> list[tuple[Run, int]]:
+        return await self._reader.read(records.unfinished)
+
+    async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
+        return await self._reader.read(records.pauses, tenant, thread_id, agent)
+
+    async def answer(self, pause: Pause, by: str) -> bool:
+        return await self._writer.call(records.answer, pause, by)
+
+    async def sweep(self, *, before: float, keep: int) -> list[Run]:
+        old = await self._reader.read(records.spare, before, keep)
+        for tenant, runs in groupby(sorted(old, key=lambda run: run.tenant), key=lambda run: run.tenant):
+            run_ids = [run.run_id for run in runs]
+            for start in range(0, len(run_ids), SHORT):
+                await self._writer.call(records.remove, tenant, run_ids[start : start + SHORT])
+        for run in old:
+            self._logs.drop(run.run_id)
+        if names := await self._reader.read(records.orphans):
+            await self._writer.call(records.forget, names)
+        return old
+
+    def begin(self, run: Run, *, inserted: bool, after: int = 0) -> LiveLog:
+        log = LiveLog(run, self._journal, inserted=inserted, after=after)
+        self._journal.begin(log)
+        return log
+
+    async def read(self, run_id: str, *, after: int, limit: int) -> list[Entry]:
+        return await self._logs.read(run_id, after, limit)
+
+    def follow(
+        self, run_id: str, *, after: int = 0, idle: float = 15.0, sink: Sink | None = None
+    ) -> AsyncGenerator[list[Entry]]:
+        return self._logs.follow(run_id, after, idle, sink)
+
+    async def _page(self, run_id: str, after: int, limit: int) -> Page:
+        return await self._reader.read(records.page, run_id, after, limit)

@@ -1,0 +1,137 @@
+"""The tables, and how records become rows and rows records. Every statement of the store is made of these.
+
+Texts that are JSON are kept as bytes, as msgspec writes and reads them; NULL stands for the default value.
+All times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Row, Table, Text
+
+from proxy.events import NULL
+from proxy.model import Choices, Outcome, Pause, Run, RunStatus
+
+metadata = MetaData()
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("run_id", Text, primary_key=True),
+    Column("thread_id", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("group_id", Text),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("turn_id", Text, nullable=False),
+    Column("resumes", Text),
+    Column("temporary", Boolean, nullable=False),
+    Column("choices", LargeBinary),
+    Column("input", LargeBinary),
+    Column("outcome", LargeBinary),
+)
+Index("runs_by_thread", runs.c.tenant, runs.c.thread_id, runs.c.status)
+Index("runs_by_age", runs.c.status, runs.c.updated_at)
+GROUPED = runs.c.group_id.is_not(None)
+Index("runs_by_group", runs.c.tenant, runs.c.group_id, sqlite_where=GROUPED, postgresql_where=GROUPED)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("first_seq", Integer, primary_key=True, autoincrement=False),
+    Column("last_seq", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+Index("idempotency_by_age", idempotency.c.created_at)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("run_id", Text, primary_key=True),
+    Column("thread_id", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("answered_by", Text),
+    Column("body", LargeBinary, nullable=False),
+)
+Index("pauses_by_thread", pauses.c.tenant, pauses.c.thread_id)
+
+encode = msgspec.json.Encoder().encode
+decode_choices = msgspec.json.Decoder(Choices).decode
+decode_outcome = msgspec.json.Decoder(Outcome).decode
+decode_pause = msgspec.json.Decoder(Pause).decode
+DEFAULT = b"{}"
+
+
+def run_row(run: Run) -> tuple[Any, ...]:
+    """The values of `runs`, in the order of its columns."""
+    choices = encode(run.choices)
+    return (
+        run.tenant,
+        run.run_id,
+        run.thread_id,
+        run.agent,
+        str(run.status),
+        run.group,
+        run.created_at,
+        run.updated_at,
+        run.turn_id,
+        run.resumes,
+        run.temporary,
+        None if choices == DEFAULT else choices,
+        None if run.input == NULL else bytes(run.input),
+        None if run.outcome is None else encode(run.outcome),
+    )
+
+
+def run_of(row: Row[Any]) -> Run:
+    return Run(
+        tenant=row.tenant,
+        run_id=row.run_id,
+        thread_id=row.thread_id,
+        agent=row.agent,
+        status=RunStatus(row.status),
+        group=row.group_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        turn_id=row.turn_id,
+        resumes=row.resumes,
+        temporary=row.temporary,
+        choices=Choices() if row.choices is None else decode_choices(row.choices),
+        input=NULL if row.input is None else Raw(row.input),
+        outcome=None if row.outcome is None else decode_outcome(row.outcome),
+    )
+
+
+def pause_row(pause: Pause) -> tuple[Any, ...]:
+    """The values of `pauses`, in the order of its columns."""
+    return (
+        pause.tenant,
+        pause.run_id,
+        pause.thread_id,
+        pause.agent,
+        pause.expires_at,
+        pause.answered_by,
+        encode(pause),
+    )
+
+
+def pause_of(row: Row[Any]) -> Pause:
+    return msgspec.structs.replace(decode_pause(row.body), answered_by=row.answered_by)

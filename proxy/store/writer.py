@@ -1,0 +1,264 @@
+"""The one thread that writes, in groups: while one transaction is under way, whatever comes up waits for the next.
+
+An operation that fails is told so and undone, and leaves the others of its group alone. The thread survives
+every failure; a store that is full, locked or gone works again as soon as it can, without a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Engine, Table, UpdateBase, bindparam, insert, update
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from proxy.errors import ProxyError, Unavailable
+from proxy.events import Entry
+from proxy.model import Pause, Run
+from proxy.store import segments, tables
+from proxy.store.engine import is_busy
+
+T = TypeVar("T")
+
+logger = structlog.get_logger(__name__)
+FAULTS = (SQLAlchemyError, msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+"""What an operation can raise: a store that fails, or a value that cannot be written."""
+
+
+def unavailable(fault: BaseException) -> Unavailable:
+    error = Unavailable("The store cannot be written now.", retry_after=1)
+    error.__cause__ = fault
+    return error
+
+
+def is_outage(error: ProxyError) -> bool:
+    """True where the store failed, and not what was to be written."""
+    return isinstance(error.__cause__, OperationalError)
+
+
+def reason(error: ProxyError) -> str:
+    """Why a write failed, without what was to be written."""
+    cause = error.__cause__
+    return f"{type(cause).__name__}: {getattr(cause, 'orig', None) or cause}"[:200]
+
+
+class Save:
+    """Entries of a log, with its record where that is new or has changed, and a pause."""
+
+    __slots__ = ("entries", "error", "insert", "pause", "run", "run_id", "size")
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.entries: list[Entry] = []
+        self.run: Run | None = None
+        """The record as it is to be; None where it stays as it is."""
+        self.insert = False
+        """The record is not in the store yet."""
+        self.pause: Pause | None = None
+        self.size = 0
+        """Bytes of the entries on disk, once written."""
+        self.error: ProxyError | None = None
+
+    def landed(self) -> None:
+        """Called on the loop's thread when it is durable, or has failed with `error`."""
+
+
+class Call(Generic[T]):
+    """Any other change. `work` may raise a `ProxyError`, but only before it has changed anything."""
+
+    __slots__ = ("_arguments", "_done", "_result", "_work", "error")
+
+    def __init__(self, done: asyncio.Future[T], work: Callable[..., T], arguments: tuple[Any, ...]) -> None:
+        self._done = done
+        self._work = work
+        self._arguments = arguments
+        self._result: T
+        self.error: ProxyError | None = None
+
+    def run(self, connection: Connection) -> None:
+        try:
+            self._result = self._work(connection, *self._arguments)
+        except ProxyError as error:
+            self.error = error
+
+    def landed(self) -> None:
+        if self._done.done():
+            return
+        if self.error is not None:
+            self._done.set_exception(self.error)
+        else:
+            self._done.set_result(self._result)
+
+
+Op = Save | Call[Any]
+
+
+class Prepared:
+    """A statement compiled once, for many rows at a time: through Core each group would cost twice as much."""
+
+    def __init__(self, engine: Engine, statement: UpdateBase, names: list[str]) -> None:
+        compiled = statement.compile(dialect=engine.dialect)
+        self._sql = str(compiled)
+        self._names = names
+        """What the values of a row are called in the statement."""
+        self._order = None if compiled.positiontup is None else [names.index(name) for name in compiled.positiontup]
+
+    def execute(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+        if self._order is None:
+            connection.exec_driver_sql(self._sql, [dict(zip(self._names, row, strict=True)) for row in rows])
+        else:
+            connection.exec_driver_sql(self._sql, [tuple([row[i] for i in self._order]) for row in rows])
+
+
+def insertion(engine: Engine, table: Table) -> Prepared:
+    return Prepared(engine, insert(table), table.columns.keys())
+
+
+def replacement(engine: Engine) -> Prepared:
+    """Replaces a record."""
+    runs = tables.runs
+    statement = update(runs).where(runs.c.tenant == bindparam("of"), runs.c.run_id == bindparam("id"))
+    rest = runs.columns.keys()[2:]
+    return Prepared(engine, statement.values({name: bindparam(name) for name in rest}), ["of", "id", *rest])
+
+
+class Writer:
+    """Takes operations on the loop's thread, writes them on its own, and lets them land on the loop's again."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._executor = ThreadPoolExecutor(1, "store-writer")
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[Op] = []
+        self._busy = False
+        self._closed = False
+        self.failing = False
+        """The store took nothing of the last group."""
+        self._insert_runs = insertion(engine, tables.runs)
+        self._insert_segments = insertion(engine, tables.segments)
+        self._insert_pauses = insertion(engine, tables.pauses)
+        self._replace_runs = replacement(engine)
+
+    async def prepare(self, work: Callable[[Connection], None]) -> None:
+        """Connect, and do this before anything else. Raises what the database raises."""
+        await self._loop.run_in_executor(self._executor, self._prepare, work)
+
+    def _prepare(self, work: Callable[[Connection], None]) -> None:
+        self._connection = self._engine.connect()
+        with self._connection.begin():
+            work(self._connection)
+
+    async def call(self, work: Callable[..., T], *arguments: Any) -> T:
+        """`work(connection, *arguments)` in the next transaction. Raises `Unavailable`, and what `work` raises."""
+        done: asyncio.Future[T] = self._loop.create_future()
+        self.send(Call(done, work, arguments))
+        return await done
+
+    def send(self, op: Op) -> None:
+        if self._closed:
+            op.error = Unavailable("The store is closed.")
+            self._loop.call_soon(op.landed)
+            return
+        self._waiting.append(op)
+        if not self._busy:
+            self._busy = True
+            self._loop.call_soon(self._dispatch)  # not now: what else this turn of the loop brings comes along
+
+    def _dispatch(self) -> None:
+        group, self._waiting = self._waiting, []
+        future = self._executor.submit(self._write, group)
+        future.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._land, group, done))
+
+    def _land(self, group: list[Op], future: Future[None]) -> None:
+        if (crash := future.exception()) is not None:
+            logger.error("a group of writes failed", error=repr(crash), exc_info=crash)
+            for op in group:
+                op.error = unavailable(crash)
+        self._watch(group)
+        if self._waiting:
+            self._dispatch()
+        else:
+            self._busy = False
+        for op in group:
+            op.landed()
+
+    def _watch(self, group: list[Op]) -> None:
+        """Say once that the store is away, and once that it is back."""
+        faults = [op.error for op in group if isinstance(op.error, Unavailable)]
+        outage = next((fault for fault in faults if is_outage(fault)), None)
+        if outage is not None and not self.failing:
+            logger.warning("the store cannot be written", error=reason(outage))
+        elif outage is None and self.failing:
+            logger.info("the store can be written again")
+        self.failing = outage is not None
+        for fault in faults:
+            if not is_outage(fault):
+                logger.error("a write was refused", error=reason(fault))
+
+    def _write(self, group: Sequence[Op]) -> None:
+        for op in group:
+            op.error = None
+        try:
+            self._transact(group)
+        except FAULTS as error:
+            if len(group) == 1 or is_busy(error):
+                for op in group:
+                    op.error = unavailable(error)
+            else:
+                for op in group:
+                    self._write([op])
+
+    def _transact(self, group: Sequence[Op]) -> None:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        with self._connection.begin():
+            saves: list[Save] = []
+            for op in group:
+                if isinstance(op, Save):
+                    saves.append(op)
+                    continue
+                self._save(self._connection, saves)
+                saves = []
+                op.run(self._connection)
+            self._save(self._connection, saves)
+
+    def _save(self, connection: Connection, saves: list[Save]) -> None:
+        """One statement for each kind of row, however many logs they come from."""
+        bodies: list[tuple[Any, ...]] = []
+        for save in saves:
+            rows = segments.encode(save.run_id, save.entries)
+            save.size = sum(len(row[3]) for row in rows)
+            bodies += rows
+        changed = [(save.insert, tables.run_row(save.run)) for save in saves if save.run is not None]
+        for statement, rows in (
+            (self._insert_runs, [row for new, row in changed if new]),
+            (self._insert_segments, bodies),
+            (self._replace_runs, [row for new, row in changed if not new]),
+            (self._insert_pauses, [tables.pause_row(save.pause) for save in saves if save.pause is not None]),
+        ):
+            if rows:
+                statement.execute(connection, rows)
+
+    async def close(self) -> None:
+        """Write what is waiting, and let go."""
+        try:
+            await self.call(lambda connection: None)
+        except Unavailable as error:
+            logger.warning("the store was closed while it could not be written", error=reason(error))
+        await self.release()
+
+    async def release(self) -> None:
+        """Let go of the database and end the thread."""
+        self._closed = True
+        await self._loop.run_in_executor(self._executor, self._let_go)
+        self._executor.shutdown()
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._engine.dispose()
