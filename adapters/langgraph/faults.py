@@ -5,6 +5,7 @@ They are told by the names of their classes, so that no SDK is imported that the
 
 from __future__ import annotations
 
+from json import JSONDecodeError
 from types import TracebackType
 
 from proxy.errors import RateLimited, StreamIncomplete, UpstreamError, UpstreamRefused, UpstreamTimeout
@@ -20,6 +21,7 @@ SDK_ERRORS: dict[str, type[UpstreamError]] = {
     "APIStatusError": UpstreamError,
     "APIError": UpstreamError,
 }
+HTTP = frozenset({"httpx", "httpx2"})
 HTTP_ERRORS: dict[str, type[UpstreamError]] = {
     "TimeoutException": UpstreamTimeout,
     "ReadError": StreamIncomplete,
@@ -48,17 +50,29 @@ def upstream_error(error: BaseException) -> UpstreamError | None:
 
 
 def _kind(error: BaseException) -> type[UpstreamError] | None:
+    sdk = _named(error, SDKS, SDK_ERRORS)
+    if sdk is not None:
+        cause = error.__cause__
+        while sdk is UpstreamError and cause is not None:
+            sdk = _named(cause, HTTP, HTTP_ERRORS) or sdk
+            cause = cause.__cause__
+        return sdk
+    if not _came_through_sdk(error.__traceback__):
+        return None
+    return UpstreamError if isinstance(error, JSONDecodeError) else _named(error, HTTP, HTTP_ERRORS)
+
+
+def _named(
+    error: BaseException, packages: frozenset[str], kinds: dict[str, type[UpstreamError]]
+) -> type[UpstreamError] | None:
     for base in type(error).__mro__:
-        package = base.__module__.partition(".")[0]
-        if package in SDKS and base.__name__ in SDK_ERRORS:
-            return SDK_ERRORS[base.__name__]
-        if package == "httpx" and base.__name__ in HTTP_ERRORS and _came_through_sdk(error.__traceback__):
-            return HTTP_ERRORS[base.__name__]
+        if base.__module__.partition(".")[0] in packages and base.__name__ in kinds:
+            return kinds[base.__name__]
     return None
 
 
 def _came_through_sdk(trace: TracebackType | None) -> bool:
-    """Tools use httpx too; their failures are the agent's own."""
+    """Tools use HTTP and JSON too; their failures are the agent's own."""
     while trace is not None:
         if str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] in SDKS:
             return True

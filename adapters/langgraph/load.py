@@ -6,7 +6,8 @@ import difflib
 import inspect
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any, cast, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin
 
 import msgspec
 from langchain_core.runnables import RunnableConfig
@@ -125,7 +126,9 @@ class Source:
             return kind == "text"
         channel = graph.channels.get(key)
         value = getattr(channel, "ValueType", None)
-        return value is str or str in get_args(value) or (value in (None, Any) and key != "messages")
+        if value in (None, Any):
+            return key != "messages"
+        return value is str or (get_origin(value) in (Union, UnionType) and str in get_args(value))
 
 
 def _takes_config(found: object) -> bool:
@@ -139,4 +142,5 @@ def _takes_config(found: object) -> bool:
 
 def _fields(schema: Any) -> set[str]:
     """The names of a context schema's fields."""
-    return set() if schema is None else set(get_type_hints(schema))
+    bases = () if schema is None else schema.__mro__
+    return {name for base in bases for name in inspect.get_annotations(base)}

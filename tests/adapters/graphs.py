@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
+from langgraph.func import entrypoint
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.runtime import Runtime
@@ -100,6 +101,11 @@ async def _wrap(state: MessagesState) -> dict[str, Any]:
 
 async def _echo(state: MessagesState) -> dict[str, Any]:
     return {"messages": [*state["messages"], AIMessage(f"{len(state['messages'])} seen")]}
+
+
+@entrypoint()
+async def functional(given: dict[str, Any]) -> str:
+    return f"{len(given['messages'])} given"
 
 
 wrapped = line(call=_wrap).compile()

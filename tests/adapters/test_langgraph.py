@@ -60,7 +60,13 @@ def test_a_model_call_that_is_not_shown_counts_too(graph: str) -> None:
 
 @pytest.mark.parametrize(
     ("graph", "said"),
-    [("unstreamed", "whole"), ("written", "written"), ("loose", "loose"), ("jumping", "jumped")],
+    [
+        ("unstreamed", "whole"),
+        ("written", "written"),
+        ("loose", "loose"),
+        ("jumping", "jumped"),
+        ("functional", "1 given"),
+    ],
 )
 def test_a_message_that_did_not_stream_is_given_once(graph: str, said: str) -> None:
     assert texts(play(graph)) == [said]
