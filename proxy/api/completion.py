@@ -5,7 +5,7 @@ A conversation lasts: a request without history goes on from what the agent reme
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar import Request, post
@@ -54,9 +54,11 @@ def routes(manager: RunManager, settings: Settings) -> list[HTTPRouteHandler]:
         options, idle = asked.options, delivery.keepalive
         shown = msgspec.structs.replace(options.shown, interrupts="text")
         if not said.stream:
-            return WholeAnswer(manager.follow(run, idle=idle), CompletionFold(origin, shown), delivery, refuse)
+            whole = WholeAnswer(manager.follow(run, idle=idle), CompletionFold(origin, shown), delivery, refuse)
+            return cast(ASGIApp, whole)
         wire = CompletionEncoder(origin, shown, chunk_pings=options.chunk_pings)
-        return EventStream(lambda sink: manager.follow(run, idle=idle, sink=sink), wire, delivery, refuse)
+        stream = EventStream(lambda sink: manager.follow(run, idle=idle, sink=sink), wire, delivery, refuse)
+        return cast(ASGIApp, stream)
 
     return [complete]
 

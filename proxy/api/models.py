@@ -6,6 +6,7 @@ import time
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from proxy.runs.agents import Agents, Published
 from proxy.wire.models import Capabilities, ModelCard, ModelList
@@ -21,7 +22,7 @@ def routes(agents: Agents) -> list[HTTPRouteHandler]:
         return ModelList(data=tuple(card(published, started) for published in await agents.published()))
 
     @get("/v1/models/{name:path}")
-    async def retrieve_model(name: str) -> ModelCard:
+    async def retrieve_model(name: FromPath[str]) -> ModelCard:
         return card(await agents.find(name.removeprefix("/")), started)
 
     return [list_models, retrieve_model]

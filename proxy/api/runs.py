@@ -6,11 +6,12 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 from msgspec import Meta
 
@@ -50,24 +51,24 @@ class Window(msgspec.Struct, frozen=True):
 
 def routes(manager: RunManager, *, keepalive: float = KEEPALIVE) -> list[HTTPRouteHandler]:
     @get("/runs/{run_id:str}")
-    async def show_run(request: Request[Any, Any, Any], run_id: str) -> Answer:
+    async def show_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> Answer:
         name = checked(run_id)
         runs = await manager.named(tenant_of(request), name)
         return answer(name, record(runs[0]) if runs[0].run_id == name else group(name, runs, whole=True))
 
     @delete("/runs/{run_id:str}")
-    async def delete_run(request: Request[Any, Any, Any], run_id: str) -> None:
+    async def delete_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> None:
         tenant = tenant_of(request)
         for run in await manager.named(tenant, checked(run_id)):
             await manager.delete(tenant, run.run_id)
 
     @post("/runs/{run_id:str}/cancel")
-    async def cancel_run(request: Request[Any, Any, Any], run_id: str) -> Answer:
+    async def cancel_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> Answer:
         wait = query(request, Waiting).wait
         return await cancelled(manager, tenant_of(request), checked(run_id), wait=wait)
 
     @get("/runs/{run_id:str}/events")
-    async def read_log(request: Request[Any, Any, Any], run_id: str) -> ASGIApp:
+    async def read_log(request: Request[Any, Any, Any], run_id: FromPath[str]) -> ASGIApp:
         window = query(request, Window)
         run = await manager.get(tenant_of(request), checked(run_id))
         if window.wait:
@@ -118,12 +119,12 @@ def answer(name: str, content: Record | Brief | Group, status: int = 200) -> Ans
 
 def log_stream(
     request: Request[Any, Any, Any], run: Run, entries: AsyncGenerator[list[Entry]], wire: LogEncoder
-) -> EventStream[Entry]:
+) -> ASGIApp:
     """Sends entries as they come. Its reader may leave at any time; the run does not care."""
     name = (b"x-run-id", run.run_id.encode())
     delivery = Delivery(headers=(name,), first_byte=0, on_leave=lambda: None)
     refuse = refusing(Dialect.LANGGRAPH, request.scope["state"]["request_id"])
-    return EventStream(lambda _: entries, wire, delivery, refuse)
+    return cast(ASGIApp, EventStream(lambda _: entries, wire, delivery, refuse))
 
 
 async def pages(manager: RunManager, run: Run, after: int) -> AsyncGenerator[list[Entry]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import msgspec
 import structlog
@@ -77,8 +78,11 @@ class Agents:
     async def published(self) -> list[Published]:
         """All names that clients may ask for; an agent whose catalogue cannot be read is left out and logged."""
         listed = await asyncio.gather(*(self._publish(agent) for agent in self._agents.values()))
-        unique = {entry.id: entry for entries in reversed(listed) for entry in reversed(entries)}
-        return list(reversed(unique.values()))
+        unique: dict[str, Published] = {}
+        for entry in chain.from_iterable(listed):
+            if entry.id not in unique or entry.model is None:
+                unique[entry.id] = entry
+        return list(unique.values())
 
     async def _publish(self, agent: Agent) -> list[Published]:
         try:

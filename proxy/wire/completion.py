@@ -30,7 +30,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     conversation_history: tuple[Message, ...] | None = None
     conversation_id: str | None = None
     project_id: str | None = None
-    sources: tuple[Any, ...] | None = None
+    sources: list[Any] | None = None
 
 
 class Tokens(Struct, frozen=True, kw_only=True):
