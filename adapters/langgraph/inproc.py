@@ -47,11 +47,9 @@ class LangGraphAdapter(Adapter):
         await self._checkpoints.close()
 
     async def forget(self, thread_key: str) -> None:
-        async with AsyncExitStack() as stack:
-            loaded = await self._source.loaded({"configurable": {"thread_id": thread_key}}, stack)
-            saver = await self._durable(loaded)
-            if saver is not None:
-                await saver.adelete_thread(thread_key)
+        """A graph made for each run with a checkpointer of its own keeps its threads itself."""
+        own = self._source.fixed.own_saver if self._source.fixed is not None else None
+        await (own or await self._checkpoints.saver()).adelete_thread(thread_key)
 
     async def stream(self, run: RunInput) -> AsyncGenerator[Event]:
         translator = Translator(

@@ -47,7 +47,8 @@ class Source:
         self._options = options
         self._folder = site.folder
         self._place = f"agents.{site.agent}.options"
-        self._loaded: Loaded | None = None
+        self.fixed: Loaded | None = None
+        """The graph of all runs, where it is not made for each."""
         self._factory: Factory | None = None
 
     async def open(self, stack: AsyncExitStack) -> None:
@@ -57,12 +58,12 @@ class Source:
         if _takes_config(found):
             self._factory = cast(Factory, found)
             return
-        self._loaded = self._ready(await self._made_once(found, stack))
+        self.fixed = self._ready(await self._made_once(found, stack))
 
     async def loaded(self, config: RunnableConfig, stack: AsyncExitStack) -> Loaded:
         """The graph for one run; what a factory opened for it is closed with `stack`."""
-        if self._loaded is not None:
-            return self._loaded
+        if self.fixed is not None:
+            return self.fixed
         made = cast(Factory, self._factory)(config)
         return self._ready(await self._compiled(made, stack))
 

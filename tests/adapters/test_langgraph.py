@@ -19,6 +19,7 @@ from proxy.events import (
 )
 from proxy.messages import Message, Tool, ToolFunction
 from tests.adapters import graphs
+from tests.adapters.busy_graphs import Holding
 from tests.adapters.langgraph_runs import agent, events_of, played, run_of, text, texts
 
 
@@ -216,13 +217,13 @@ def test_any_other_failure_is_the_agents_own(graph: str, kind: str) -> None:
 
 
 @pytest.fixture
-def holding(monkeypatch: pytest.MonkeyPatch) -> graphs.Holding:
-    made = graphs.Holding()
+def holding(monkeypatch: pytest.MonkeyPatch) -> Holding:
+    made = Holding()
     monkeypatch.setattr(graphs, "held", made.graph, raising=False)
     return made
 
 
-def test_cancelling_stops_the_graph_and_runs_its_finally(holding: graphs.Holding) -> None:
+def test_cancelling_stops_the_graph_and_runs_its_finally(holding: Holding) -> None:
     async def main() -> None:
         async with agent("held") as adapter:
             task = asyncio.create_task(events_of(adapter))
@@ -236,7 +237,7 @@ def test_cancelling_stops_the_graph_and_runs_its_finally(holding: graphs.Holding
     asyncio.run(main())
 
 
-def test_closing_the_stream_stops_the_graph_and_runs_its_finally(holding: graphs.Holding) -> None:
+def test_closing_the_stream_stops_the_graph_and_runs_its_finally(holding: Holding) -> None:
     async def main() -> None:
         async with agent("held") as adapter:
             stream = adapter.stream(run_of())

@@ -9,15 +9,15 @@ from adapters.langgraph import LangGraphAdapter
 from adapters.langgraph.options import GraphOptions
 from proxy.adapter import RunInput, Site
 from proxy.testing import check_adapter
-from tests.adapters import graphs
-from tests.adapters.langgraph_runs import GRAPHS, run_of
+from tests.adapters import busy_graphs
+from tests.adapters.langgraph_runs import run_of
 
 
 @pytest.mark.parametrize("temporary", [True, False])
 def test_the_adapter_keeps_the_contract(tmp_path: Path, temporary: bool) -> None:
     def make() -> LangGraphAdapter:
         site = Site(agent="a", folder=tmp_path, state="sqlite:///runs.db")
-        return LangGraphAdapter(GraphOptions(graph=f"{GRAPHS}:everything_graph"), site)
+        return LangGraphAdapter(GraphOptions(graph=f"{busy_graphs.__name__}:everything_graph"), site)
 
     def run(text: str) -> RunInput:
         return run_of(text, temporary=temporary)
@@ -27,7 +27,7 @@ def test_the_adapter_keeps_the_contract(tmp_path: Path, temporary: bool) -> None
             make,
             ends=[run("answer"), run("tool"), run("pause")],
             hangs=run("hang"),
-            held=lambda: graphs.everything.held,
+            held=lambda: busy_graphs.everything.held,
             fails=[run("fail")],
         )
     )

@@ -140,3 +140,11 @@ def test_offered_tools_reach_the_context_where_its_schema_has_a_field() -> None:
     offered = (Tool(type="function", function=ToolFunction(name="weather", parameters=msgspec.Raw(b"{}"))),)
     said = text(asyncio.run(played("telling", run_of(tools=offered))))
     assert "('client_tools', [{'type': 'function', 'function': {'name': 'weather', 'parameters': {}}}])" in said
+
+
+def test_forgetting_a_thread_makes_no_graph() -> None:
+    async def main() -> None:
+        async with agent("make_for") as adapter:
+            await adapter.forget("default:t1")
+
+    asyncio.run(main())
