@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
         self.status, self.headers = 0, {}
         self._parser = httptools.HttpResponseParser(self)
         self._headed = self._complete = self._heard = self._keep = False
-        self._leaving = self._surplus = self._until_close = False
+        self._leaving = self._surplus = False
         self._received = 0
         self._pieces: list[bytes] = []
         self._size = 0
@@ -73,7 +73,8 @@ class Connection(asyncio.Protocol):
             raise
 
     async def read(self) -> bytes:
-        """All bytes of the body that are there, waiting for some if need be; empty at its end."""
+        """All bytes of the body that are there, waiting for some if need be; empty at its end, which may be the end
+        of the connection: whether anything is missing shows in what was read. Raises `StreamIncomplete` at a reset."""
         while not self._pieces:
             if self._complete:
                 return b""
@@ -195,7 +196,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
         self._set_timer(0, None)
-        if self._headed and error is None and self._error is None and self._until_close:
+        if self._headed and error is None and self._error is None:
             self._complete = True
         elif self._busy and not self._complete and self._error is None:
             self._error = StreamIncomplete() if self._headed else ConnectionFailed() if self._heard else Unheard()
@@ -221,8 +222,6 @@ class Connection(asyncio.Protocol):
             return
         self._headed = True
         self._keep = self._parser.should_keep_alive()
-        chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
-        self._until_close = not chunked and "content-length" not in self.headers
 
     def on_body(self, piece: bytes) -> None:
         if self._surplus:

@@ -99,15 +99,19 @@ def test_a_body_that_ends_after_done_still_gives_its_connection_back(upstream: U
 
 def test_words_after_the_end_of_an_answer_never_reach_the_next_run(upstream: Upstream) -> None:
     async def smuggle(exchange: Exchange) -> None:
-        await normal(exchange)
-        exchange.answer(200, {"choices": [{"index": 0, "message": {"content": "smuggled"}, "finish_reason": "stop"}]})
+        with exchange.packet():
+            faults.begin(exchange, "one ")
+            exchange.event("[DONE]")
+            exchange.end()
+            exchange.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
 
     async def act(adapter: OpenAIAdapter) -> None:
         upstream.then(smuggle)
-        assert (await outcome(adapter, asked("a"))).text == "You said: a "
+        assert (await outcome(adapter, asked("a"))).text == "one "
         assert (await outcome(adapter, asked("b"))).text == "You said: b "
 
     against(upstream, act)
+    assert upstream.accepted == 2
 
 
 def test_interim_answers_are_skipped(upstream: Upstream) -> None:

@@ -150,7 +150,8 @@ class Exchange:
 
     async def flush(self) -> None:
         """Until the client has taken all, or left."""
-        while self._connection.transport.get_write_buffer_size() and not self._connection.gone.is_set():
+        await asyncio.sleep(0)
+        while self._connection.transport.get_write_buffer_size():
             await asyncio.sleep(0.001)
 
 
