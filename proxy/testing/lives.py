@@ -210,6 +210,7 @@ async def can_be_closed_twice(case: Case) -> None:
         await events.aclose()
         await events.aclose()
         require(await anext(events, None) is None, "gave an event after it was closed")
+        await trial.let_go()
 
 
 async def stops_when_cancelled_in_silence(case: Case) -> None:
