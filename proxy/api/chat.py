@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,13 +16,12 @@ from proxy.api.groups import merged
 from proxy.api.parse import read_body
 from proxy.api.streaming import EventStream, Refuse, WholeAnswer
 from proxy.errors import NotAllowed, ProxyError
-from proxy.events import Entry
 from proxy.model import Run, new_id
 from proxy.runs.manager import RunManager
 from proxy.runs.turns import turn_of
 from proxy.settings import Chat, RequestLimits
 from proxy.wire.chat import ChatEncoder, ChatFold, Head
-from proxy.wire.group import GroupEncoder, GroupFold, Tagged
+from proxy.wire.group import GroupEncoder, GroupFold
 
 
 class ChatCompletions:
@@ -88,23 +87,16 @@ class ChatCompletions:
             for i in range(len(runs))
         ]
         if len(runs) == 1:
-            follow = partial(self._follow, runs[0], delivery.keepalive)
-            return EventStream(follow, encoders[0], delivery, refuse)
+            return EventStream(partial(self._manager.follow, runs[0]), encoders[0], delivery, refuse)
         wire = GroupEncoder(encoders, include_usage=include_usage)
-        return EventStream(lambda _: self._merged(runs, delivery), wire, delivery, refuse)
+        return EventStream(partial(merged, self._manager, runs), wire, delivery, refuse)
 
     def _answer(self, asked: Asked, runs: list[Run], refuse: Refuse) -> WholeAnswer[Any]:
         head, delivery = head_of(asked, runs), self._delivery(asked, runs)
         folds = [ChatFold(head, asked.options.shown, index=i) for i in range(len(runs))]
         if len(runs) == 1:
-            return WholeAnswer(self._follow(runs[0], delivery.keepalive, None), folds[0], delivery, refuse)
-        return WholeAnswer(self._merged(runs, delivery), GroupFold(head, folds), delivery, refuse)
-
-    def _follow(self, run: Run, idle: float, sink: Callable[[Entry], bool] | None) -> AsyncGenerator[list[Entry]]:
-        return self._manager.follow(run, idle=idle, sink=sink)
-
-    def _merged(self, runs: list[Run], delivery: Delivery) -> AsyncGenerator[list[Tagged]]:
-        return merged([self._follow(run, delivery.keepalive, None) for run in runs])
+            return WholeAnswer(partial(self._manager.follow, runs[0]), folds[0], delivery, refuse)
+        return WholeAnswer(partial(merged, self._manager, runs), GroupFold(head, folds), delivery, refuse)
 
     def _delivery(self, asked: Asked, runs: list[Run]) -> Delivery:
         return delivery_of(asked, runs, self._chat, lambda: self._stop(runs))

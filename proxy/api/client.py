@@ -40,6 +40,11 @@ class Link(Protocol):
         """The write buffer is above its mark."""
         ...
 
+    lost: bool
+    """The client has left, or closed its side."""
+    on_lost: Callable[[], None] | None
+    """Called once when that happens."""
+
     def abort(self) -> None:
         """Cut the connection without writing what is left."""
         ...
@@ -65,6 +70,7 @@ class Client:
         self._send = send
         self._delivery = delivery
         self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
         self._sending = False
         self._sent = 0
         self._seen = -1
@@ -77,15 +83,21 @@ class Client:
         assert task is not None
         self._task = task
         self._loop = asyncio.get_running_loop()
-        self._watcher = self._loop.create_task(self._watch())
-        if self._delivery.send_timeout:
-            self._timer = self._loop.call_later(self._delivery.send_timeout / 2, self._check)
+        if self._link is None:
+            self._watcher = self._loop.create_task(self._watch())
+        else:
+            self._link.on_lost = self._leave
+            if self._link.lost:
+                self._leave()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        self._watcher.cancel()
+        if self._link is not None:
+            self._link.on_lost = None
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self._timer is not None:
             self._timer.cancel()
         if self._gone and isinstance(error, asyncio.CancelledError):
@@ -96,6 +108,7 @@ class Client:
         return False
 
     async def _watch(self) -> None:
+        """For a server that does not show its connections: a task that waits for the client to go."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._leave()
@@ -109,7 +122,10 @@ class Client:
 
     def _check(self) -> None:
         """Twice in a send timeout: a send that was waiting the last time and still is takes nothing any more."""
-        if self._sending and self._seen == self._sent:
+        self._timer = None
+        if not self._sending:
+            return
+        if self._seen == self._sent:
             logger.info("a client that takes nothing was dropped")
             if self._link is not None:
                 self._link.abort()
@@ -117,6 +133,13 @@ class Client:
             return
         self._seen = self._sent
         self._timer = self._loop.call_later(self._delivery.send_timeout / 2, self._check)
+
+    def _time_send(self) -> None:
+        """See to it that the send that begins now does not take for ever; one that will not wait needs no timer."""
+        self._sending = True
+        if self._timer is None and self._delivery.send_timeout and (self._link is None or self._link.paused):
+            self._seen = -1
+            self._timer = self._loop.call_later(self._delivery.send_timeout / 2, self._check)
 
     async def start(self, status: int, headers: Sequence[Header]) -> None:
         self.started = True
@@ -129,7 +152,7 @@ class Client:
         await self.finish(reply.body)
 
     async def write(self, body: bytes) -> None:
-        self._sending = True
+        self._time_send()
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
         self._sending = False
         self._sent += 1
@@ -149,7 +172,7 @@ class Client:
 
     async def finish(self, body: bytes) -> None:
         """Send the last bytes. From here on a leaving client has had everything."""
-        self._sending = True
+        self._time_send()
         self._done = True
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
         self._sending = False

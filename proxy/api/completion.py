@@ -5,6 +5,7 @@ A conversation lasts: a request without history goes on from what the agent reme
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -13,6 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 from msgspec import Raw
 
+from proxy.api.asgi import Receive
 from proxy.api.asked import Asked, Reader
 from proxy.api.chat import delivery_of
 from proxy.api.errors import Dialect, refusing
@@ -38,7 +40,7 @@ def routes(manager: RunManager, settings: Settings) -> list[HTTPRouteHandler]:
 
     @post("/completion")
     async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
-        body = await read_body(request.receive)
+        body = await read_body(cast(Receive, request.receive))
         said = decode(body, _request, limits)
         asked = await reader.understand(
             await worded(said, manager.agents),
@@ -51,13 +53,13 @@ def routes(manager: RunManager, settings: Settings) -> list[HTTPRouteHandler]:
         delivery = delivery_of(asked, [run], chat, lambda: manager.stop(run))
         refuse = refusing(Dialect.COMPLETION, request.scope["state"]["request_id"])
         origin = Origin(run_id=run.run_id, agent=asked.request.model, conversation_id=run.thread_id)
-        options, idle = asked.options, delivery.keepalive
+        options = asked.options
         shown = msgspec.structs.replace(options.shown, interrupts="text")
         if not said.stream:
-            whole = WholeAnswer(manager.follow(run, idle=idle), CompletionFold(origin, shown), delivery, refuse)
+            whole = WholeAnswer(partial(manager.follow, run), CompletionFold(origin, shown), delivery, refuse)
             return cast(ASGIApp, whole)
         wire = CompletionEncoder(origin, shown, chunk_pings=options.chunk_pings)
-        stream = EventStream(lambda sink: manager.follow(run, idle=idle, sink=sink), wire, delivery, refuse)
+        stream = EventStream(partial(manager.follow, run), wire, delivery, refuse)
         return cast(ASGIApp, stream)
 
     return [complete]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
@@ -34,11 +35,20 @@ def connection(limits: RequestLimits) -> type[asyncio.Protocol]:
 class Wire:
     """The connection as a request sees it: `link` in its state."""
 
-    __slots__ = ("_flow", "abort")
+    __slots__ = ("_flow", "abort", "lost", "on_lost")
 
     def __init__(self, flow: FlowControl, transport: asyncio.Transport) -> None:
         self._flow = flow
         self.abort = transport.abort
+        self.lost = False
+        self.on_lost: Callable[[], None] | None = None
+
+    def lose(self) -> None:
+        """The client has left, or will say no more, which counts as leaving."""
+        self.lost = True
+        if self.on_lost is not None:
+            on_lost, self.on_lost = self.on_lost, None
+            on_lost()
 
     @property
     def paused(self) -> bool:
@@ -64,12 +74,18 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "link": Wire(self.flow, transport)}
+        self._link = Wire(self.flow, transport)
+        self.app_state = {**self.app_state, "link": self._link}
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._link.lose()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        self._link.lose()
+        super().eof_received()
 
     def data_received(self, data: bytes) -> None:
         in_head = self._in_head()

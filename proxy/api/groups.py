@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from proxy.events import Entry
+from proxy.model import Run
+from proxy.runs.manager import RunManager
 from proxy.wire.group import Tagged
 
-Batches = AsyncGenerator[list[Entry]]
 AHEAD = 64
 """Batches that may wait for the sender."""
 
 
-async def merged(followers: Sequence[Batches]) -> AsyncGenerator[list[Tagged]]:
-    """All entries as they come. A silence of the first log passes as a silence of all."""
+async def merged(
+    manager: RunManager,
+    runs: Sequence[Run],
+    *,
+    idle: float,
+    first: float | None = None,
+    sink: Callable[[Tagged], bool] | None = None,
+) -> AsyncGenerator[list[Tagged]]:
+    """All entries as they come, none offered to the sink. A silence of the first log passes as a silence of all."""
     queue: asyncio.Queue[tuple[int, list[Entry]] | None] = asyncio.Queue(maxsize=AHEAD)
 
-    async def pump(index: int, batches: Batches) -> None:
-        async with aclosing(batches):
+    async def pump(index: int, run: Run) -> None:
+        async with aclosing(manager.follow(run, idle=idle, first=first)) as batches:
             async for batch in batches:
                 if batch or not index:
                     await queue.put((index, batch))
         await queue.put(None)
 
-    tasks = [asyncio.get_running_loop().create_task(pump(i, batches)) for i, batches in enumerate(followers)]
+    tasks = [asyncio.get_running_loop().create_task(pump(i, run)) for i, run in enumerate(runs)]
     try:
         left = len(tasks)
         while left:

@@ -16,8 +16,8 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
-from litestar.types import Receive
 
+from proxy.api.asgi import Receive
 from proxy.api.errors import clean
 from proxy.errors import BadRequest
 from proxy.settings import RequestLimits

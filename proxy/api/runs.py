@@ -124,7 +124,7 @@ def log_stream(
     name = (b"x-run-id", run.run_id.encode())
     delivery = Delivery(headers=(name,), first_byte=0, on_leave=lambda: None)
     refuse = refusing(Dialect.LANGGRAPH, request.scope["state"]["request_id"])
-    return cast(ASGIApp, EventStream(lambda _: entries, wire, delivery, refuse))
+    return cast(ASGIApp, EventStream(lambda **_: entries, wire, delivery, refuse))
 
 
 async def pages(manager: RunManager, run: Run, after: int) -> AsyncGenerator[list[Entry]]:

@@ -5,10 +5,9 @@ Both watch the client from the first moment. A response owns its generator and c
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -60,8 +59,14 @@ class Fold(Protocol[T_contra]):
     def answer(self) -> bytes: ...
 
 
-Follow = Callable[[Callable[[T], bool] | None], AsyncGenerator[list[T]]]
-"""Begins to follow; given a sink, see `EventLog.follow`."""
+class Follow(Protocol[T]):
+    """`RunManager.follow` of one run, or something like it."""
+
+    def __call__(
+        self, *, idle: float, first: float | None = None, sink: Callable[[Any], bool] | None = None
+    ) -> AsyncGenerator[list[T]]: ...
+
+
 Refuse = Callable[[Failed], Reply]
 """Renders a failure that came before anything was sent."""
 
@@ -74,7 +79,7 @@ class EventStream(Generic[T]):
     """
 
     def __init__(self, follow: Follow[T], wire: Wire[T], delivery: Delivery, refuse: Refuse) -> None:
-        self._batches = follow(self._take)
+        self._batches = follow(idle=delivery.keepalive, first=delivery.first_byte or None, sink=self._take)
         self._wire = wire
         self._delivery = delivery
         self._refuse = refuse
@@ -92,19 +97,36 @@ class EventStream(Generic[T]):
                 await self._break(client, Failed(code="internal_error", message="The stream broke."))
 
     async def _run(self, client: Client) -> None:
-        held = await self._held(client)
-        if held and isinstance(held[-1].event, Failed) and not client.started:
-            await client.reply(self._refuse(held[-1].event), self._delivery.headers)
-            return
-        if not client.started:
-            await self._open(client)
-        if held and await self._pass(client, held):
+        if await self._begin(client):
             return
         self._client = client
         async for batch in self._batches:
             if await self._pass(client, batch):
                 return
         raise StreamIncomplete
+
+    async def _begin(self, client: Client) -> bool:
+        """Start the response, with the first entry that says something or when the client must not wait any longer.
+
+        True if that was all.
+        """
+        held: list[T] = []
+        if self._delivery.first_byte:
+            async for batch in self._batches:
+                held += batch
+                if not (batch and isinstance(batch[-1].event, RunStarted)):
+                    break
+        if held and isinstance(held[-1].event, Failed):
+            await client.reply(self._refuse(held[-1].event), self._delivery.headers)
+            return True
+        content_type = (b"content-type", self._wire.media_type.encode())
+        await client.start(200, (content_type, *UNBUFFERED, *self._delivery.headers))
+        if held and await self._pass(client, held):
+            return True
+        silent = not held or isinstance(held[-1].event, RunStarted)
+        if silent and self._delivery.first_byte and self._delivery.keepalive:
+            await client.write(self._wire.heartbeat())
+        return False
 
     async def _pass(self, client: Client, batch: list[T]) -> bool:
         """Send a batch in one write; True if it was the last."""
@@ -132,57 +154,11 @@ class EventStream(Generic[T]):
             return False
         return True
 
-    async def _held(self, client: Client) -> list[T]:
-        """Everything up to the first entry that says something."""
-        held: list[T] = []
-        if not self._delivery.first_byte:
-            return held
-        opening = Opening(self, client)
-        try:
-            async for batch in self._batches:
-                held += batch
-                if batch and not isinstance(batch[-1].event, RunStarted):
-                    break
-                if not batch and client.started:
-                    await client.write(self._wire.heartbeat())
-        finally:
-            await opening.close()
-        return held
-
-    async def _open(self, client: Client) -> None:
-        content_type = (b"content-type", self._wire.media_type.encode())
-        await client.start(200, (content_type, *UNBUFFERED, *self._delivery.headers))
-
     async def _break(self, client: Client, problem: Failed) -> None:
         if client.started:
             await client.finish(self._wire.failure(problem) + self._wire.end())
         else:
             await client.reply(self._refuse(problem), self._delivery.headers)
-
-    async def open_early(self, client: Client) -> None:
-        """Start the response before there is anything to say."""
-        await self._open(client)
-        await client.write(self._wire.heartbeat())
-
-
-class Opening(Generic[T]):
-    """Starts a response when nothing has come by `first_byte`, while its stream goes on waiting."""
-
-    def __init__(self, stream: EventStream[T], client: Client) -> None:
-        self._stream = stream
-        self._client = client
-        self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(stream._delivery.first_byte, self._start)
-
-    def _start(self) -> None:
-        self._client.started = True
-        self._task = self._loop.create_task(self._stream.open_early(self._client))
-
-    async def close(self) -> None:
-        self._timer.cancel()
-        if self._task is not None:
-            await self._task
 
 
 class WholeAnswer(Generic[T]):
@@ -191,8 +167,8 @@ class WholeAnswer(Generic[T]):
     With `delivery.keepalive` set, white space goes out in each silence of that length. The status is 200 from then on.
     """
 
-    def __init__(self, batches: AsyncGenerator[list[T]], fold: Fold[T], delivery: Delivery, refuse: Refuse) -> None:
-        self._batches = batches
+    def __init__(self, follow: Follow[T], fold: Fold[T], delivery: Delivery, refuse: Refuse) -> None:
+        self._batches = follow(idle=delivery.keepalive)
         self._fold = fold
         self._delivery = delivery
         self._refuse = refuse

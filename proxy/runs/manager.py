@@ -167,10 +167,16 @@ class RunManager:
         return await self._store.read(run.run_id, after=after, limit=limit)
 
     def follow(
-        self, run: Run, *, after: int = 0, idle: float = 15.0, sink: Callable[[Entry], bool] | None = None
+        self,
+        run: Run,
+        *,
+        after: int = 0,
+        idle: float = 15.0,
+        first: float | None = None,
+        sink: Callable[[Entry], bool] | None = None,
     ) -> AsyncGenerator[list[Entry]]:
         """See `EventLog.follow`."""
-        return self._store.follow(run.run_id, after=after, idle=idle, sink=sink)
+        return self._store.follow(run.run_id, after=after, idle=idle, first=first, sink=sink)
 
     async def wait(self, run: Run) -> Run:
         """The record of the run once it has ended."""

@@ -110,13 +110,19 @@ class EventLog(Protocol):
         ...
 
     def follow(
-        self, run_id: str, *, after: int = 0, idle: float = 15.0, sink: Callable[[Entry], bool] | None = None
+        self,
+        run_id: str,
+        *,
+        after: int = 0,
+        idle: float = 15.0,
+        first: float | None = None,
+        sink: Callable[[Entry], bool] | None = None,
     ) -> AsyncGenerator[list[Entry]]:
         """Replay and live in one: all entries that are ready, no gap, no duplicate, until the final one.
 
-        Yields an empty list after `idle` seconds of silence (0: never). Ends by itself after the final entry, at
-        once if `after` is at or past it, and when the run is unknown. Raises `LogTrimmed` where entries after
-        the cursor are no longer kept. Never blocks the writer.
+        Yields an empty list after `idle` seconds of silence (0: never); before the first new entry after `first`.
+        Ends by itself after the final entry, at once if `after` is at or past it, and when the run is unknown.
+        Raises `LogTrimmed` where entries after the cursor are no longer kept. Never blocks the writer.
 
         While the follower waits here, a new entry is first offered to `sink`, in the writer's own turn: if that
         returns True the entry counts as yielded. It must neither raise nor wait. Final entries are not offered.

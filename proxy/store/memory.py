@@ -139,9 +139,15 @@ class MemoryStore:
         return await self._logs.read(run_id, after, limit)
 
     def follow(
-        self, run_id: str, *, after: int = 0, idle: float = 15.0, sink: Sink | None = None
+        self,
+        run_id: str,
+        *,
+        after: int = 0,
+        idle: float = 15.0,
+        first: float | None = None,
+        sink: Sink | None = None,
     ) -> AsyncGenerator[list[Entry]]:
-        return self._logs.follow(run_id, after, idle, sink)
+        return self._logs.follow(run_id, after, idle, first, sink)
 
     def queue(self, log: LiveLog) -> None:
         """Never called: nothing is behind this memory, so all counts as stored and nothing leaves it."""

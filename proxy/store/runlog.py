@@ -49,13 +49,15 @@ class Waiter:
     Its timer is set once a silence, not once an entry: a wait only leaves a stamp.
     """
 
-    __slots__ = ("_future", "_idle", "_loop", "_since", "_sink", "_timer", "after")
+    __slots__ = ("_future", "_idle", "_loop", "_patience", "_since", "_sink", "_timer", "after")
 
-    def __init__(self, after: int, idle: float, sink: Sink | None) -> None:
+    def __init__(self, after: int, idle: float, first: float, sink: Sink | None) -> None:
         self.after = after
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._idle = idle
+        self._patience = first
+        """How long the silence may be that is under way."""
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._future: asyncio.Future[bool] | None = None
@@ -63,10 +65,10 @@ class Waiter:
     def rest(self) -> asyncio.Future[bool]:
         """A future that is True when woken and False after the idle time."""
         future = self._future = self._loop.create_future()
-        if self._idle:
+        if self._patience:
             self._since = self._loop.time()
             if self._timer is None:
-                self._timer = self._loop.call_later(self._idle, self._ring)
+                self._timer = self._loop.call_later(self._patience, self._ring)
         return future
 
     def offer(self, entry: Entry) -> None:
@@ -74,6 +76,7 @@ class Waiter:
         future = self._future
         if future is None or future.done():
             return
+        self._patience = self._idle
         if self._sink is not None and self._sink(entry):
             self.after = entry.seq
             if self._idle:
@@ -92,10 +95,11 @@ class Waiter:
 
     def _ring(self) -> None:
         self._timer = None
-        if self._future is None or self._future.done():
+        if self._future is None or self._future.done() or not self._patience:
             return
-        left = self._since + self._idle - self._loop.time()
+        left = self._since + self._patience - self._loop.time()
         if left <= 0:
+            self._patience = self._idle
             self._future.set_result(False)
         else:
             self._timer = self._loop.call_later(left, self._ring)
@@ -323,14 +327,14 @@ class LiveLogs:
         return log.since(after)[:limit]
 
     async def follow(
-        self, run_id: str, after: int, idle: float, sink: Sink | None = None
+        self, run_id: str, after: int, idle: float, first: float | None = None, sink: Sink | None = None
     ) -> AsyncGenerator[list[Entry]]:
         log = self._logs.get(run_id)
         if log is None:
             async for entries in self._replay(run_id, after):
                 yield entries
             return
-        waiter = Waiter(after, idle, sink)
+        waiter = Waiter(after, idle, idle if first is None else first, sink)
         log.join(waiter)
         try:
             while True:

@@ -180,9 +180,15 @@ class SqlStore:
         return await self._logs.read(run_id, after, limit)
 
     def follow(
-        self, run_id: str, *, after: int = 0, idle: float = 15.0, sink: Sink | None = None
+        self,
+        run_id: str,
+        *,
+        after: int = 0,
+        idle: float = 15.0,
+        first: float | None = None,
+        sink: Sink | None = None,
     ) -> AsyncGenerator[list[Entry]]:
-        return self._logs.follow(run_id, after, idle, sink)
+        return self._logs.follow(run_id, after, idle, first, sink)
 
     async def _page(self, run_id: str, after: int, limit: int) -> Page:
         return await self._reader.read(records.page, run_id, after, limit)
