@@ -138,7 +138,8 @@ class RunStore(Protocol):
 
         A key holds as long as its run, and 24 hours at least. Raises `Conflict` if it came with another fingerprint
         or its run was deleted, and with `exclusive` `Busy` if the thread has a run that has not ended and is not
-        temporary. Check and insert are one transaction.
+        temporary. A run that `resumes` another closes that one's pause; raises `NotWaiting` if it is not open any
+        more. All this is one transaction.
         """
         ...
 
@@ -172,10 +173,6 @@ class RunStore(Protocol):
 
     async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
         """Open, unexpired pauses, newest first: of one thread, or of all threads of one agent."""
-        ...
-
-    async def answer(self, pause: Pause, by: str) -> bool:
-        """Close a pause in the name of the run `by`. Only the first caller gets True."""
         ...
 
     async def sweep(self, *, before: float, keep: int) -> list[Run]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from proxy.errors import Busy
+from proxy.errors import Busy, NotWaiting
 from proxy.events import NULL, Entry
 from proxy.model import ACTIVE, Idempotency, Pause, Run, RunStatus
 from proxy.store.base import KEY_AGE, SWEEP, RunQuery, joined
@@ -44,10 +44,18 @@ class MemoryStore:
             return joined(known, same=used.fingerprint == idempotency.fingerprint)
         if exclusive and (other := self._active(run.tenant, run.thread_id)):
             raise Busy(f"The thread is busy with run {other.run_id}.", run_id=other.run_id)
+        if run.resumes is not None:
+            self._answer(run, run.resumes)
         if idempotency is not None:
             self._keys[run.tenant, idempotency.key] = Used(run.run_id, idempotency.fingerprint, time.time())
         self._runs[run.tenant, run.run_id] = run
         return run
+
+    def _answer(self, run: Run, paused: str) -> None:
+        known = self._pauses.get(paused)
+        if known is None or known.tenant != run.tenant or known.answered_by is not None:
+            raise NotWaiting
+        self._pauses[paused] = msgspec.structs.replace(known, answered_by=run.run_id)
 
     def _active(self, tenant: str, thread_id: str) -> Run | None:
         query = RunQuery(tenant=tenant, thread_id=thread_id, statuses=ACTIVE)
@@ -103,13 +111,6 @@ class MemoryStore:
             and thread_id in (None, pause.thread_id)
             and agent in (None, pause.agent)
         ]
-
-    async def answer(self, pause: Pause, by: str) -> bool:
-        known = self._pauses.get(pause.run_id)
-        if known is None or known.answered_by is not None:
-            return False
-        self._pauses[pause.run_id] = msgspec.structs.replace(known, answered_by=by)
-        return True
 
     async def sweep(self, *, before: float, keep: int) -> list[Run]:
         ended = sorted((run for run in self._runs.values() if run.ended), key=lambda run: run.updated_at)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, null, select, text, update
 
-from proxy.errors import Busy
+from proxy.errors import Busy, NotWaiting
 from proxy.events import FINAL, Entry
 from proxy.model import ACTIVE, ENDED, Idempotency, Pause, Run, RunStatus
 from proxy.store import segments
@@ -100,6 +100,8 @@ def insert_run(connection: Connection, run: Run, idempotency: Idempotency | None
             return joined(get(connection, run.tenant, used.run_id), same=used.fingerprint == idempotency.fingerprint)
     if exclusive:
         refuse_busy(connection, run)
+    if run.resumes is not None:
+        answer(connection, run)
     connection.execute(insert(runs_table), values(run))
     if idempotency is not None:
         key = {"tenant": run.tenant, "run_id": run.run_id, "created_at": time.time()}
@@ -132,14 +134,16 @@ def transition(connection: Connection, run: Run, frm: frozenset[RunStatus]) -> b
     return changed.rowcount == 1
 
 
-def answer(connection: Connection, pause: Pause, by: str) -> bool:
+def answer(connection: Connection, run: Run) -> None:
+    """Close the pause that a run resumes."""
     column = pauses_table.c
     changed = connection.execute(
         update(pauses_table)
-        .where(column.tenant == pause.tenant, column.run_id == pause.run_id, column.answered_by.is_(None))
-        .values(answered_by=by)
+        .where(column.tenant == run.tenant, column.run_id == run.resumes, column.answered_by.is_(None))
+        .values(answered_by=run.run_id)
     )
-    return changed.rowcount == 1
+    if changed.rowcount == 0:
+        raise NotWaiting
 
 
 def strip(connection: Connection, run: Run) -> None:

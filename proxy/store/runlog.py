@@ -299,8 +299,11 @@ class LiveLogs:
 
     def retire(self, run_id: str) -> None:
         """Forget the log, which is all on disk, once nobody follows it."""
-        self._retired.add(run_id)
-        self._settle_up(run_id)
+        log = self._logs.get(run_id)
+        if log is not None and log.followed:
+            self._retired.add(run_id)
+        else:
+            self.drop(run_id)
 
     def when_left(self, run_id: str, act: Callable[[], None]) -> None:
         """Call `act` once nobody follows the log: now, if nobody does."""

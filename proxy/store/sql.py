@@ -156,9 +156,6 @@ class SqlStore:
     async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
         return await self._reader.read(records.pauses, tenant, thread_id, agent)
 
-    async def answer(self, pause: Pause, by: str) -> bool:
-        return await self._writer.call(records.answer, pause, by)
-
     async def sweep(self, *, before: float, keep: int) -> list[Run]:
         old = await self._reader.read(records.spare, before, keep)
         for tenant, runs in groupby(sorted(old, key=lambda run: run.tenant), key=lambda run: run.tenant):

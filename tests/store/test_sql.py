@@ -1,0 +1,446 @@
+"""`sqlite://` keeps the promises of every store, and what it holds survives the process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from proxy.errors import ConfigError, ProxyError, Unavailable
+from proxy.events import Completed, Failed
+from proxy.model import Idempotency, RunStatus
+from proxy.store import connect, migrations, tables
+from proxy.store.base import Store
+from proxy.store.sql import SqlStore
+from proxy.testing import STORE_PROMISES, check_store
+from proxy.testing.runs import Promise, all_of, ended, finished, followed, ids, new_run, pause_of, say, seqs, word
+
+ROOT = Path(__file__).parents[2]
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqlStore]:
+    store = SqlStore(path)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def on(path: Path, act: Callable[[SqlStore], Awaitable[None]]) -> None:
+    """Do this with the store in that file, which is opened for it and closed again."""
+
+    async def run() -> None:
+        async with opened(path) as store:
+            await act(store)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("promise", STORE_PROMISES, ids=lambda promise: promise.__name__)
+def test_sqlite_keeps_the_promise(promise: Promise, tmp_path: Path) -> None:
+    numbers = itertools.count()
+    asyncio.run(check_store(lambda: SqlStore(tmp_path / f"{next(numbers)}.db"), [promise]))
+
+
+def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
+    run = new_run()
+    pause = pause_of(run)
+    kept: list[object] = []
+
+    async def before(store: SqlStore) -> None:
+        await store.insert(run, idempotency=Idempotency(key="k", fingerprint="f"))
+        log = store.begin(run, inserted=True)
+        await say(log, range(5000))
+        await log.settle(Completed(), ended(run), pause)
+        kept.append(await store.get("default", run.run_id))
+        kept.append(await all_of(store, run.run_id))
+
+    async def after(store: SqlStore) -> None:
+        assert await store.get("default", run.run_id) == kept[0]
+        assert await all_of(store, run.run_id) == kept[1]
+        assert seqs(await followed(store, run.run_id)) == list(range(1, 5002))
+        assert await store.pauses("default", run.thread_id) == [pause]
+        assert await store.insert(new_run(), idempotency=Idempotency(key="k", fingerprint="f")) == kept[0]
+        assert await store.unfinished() == []
+
+    on(tmp_path / "runs.db", before)
+    on(tmp_path / "runs.db", after)
+
+
+def test_a_run_that_was_not_settled_is_found_unfinished_and_can_be_ended(tmp_path: Path) -> None:
+    inserted, begun = new_run(), new_run()
+
+    async def before(store: SqlStore) -> None:
+        await store.insert(inserted)
+        await say(store.begin(begun, inserted=False), range(3))
+
+    async def after(store: SqlStore) -> None:
+        found = {run.run_id: (run, last) for run, last in await store.unfinished()}
+        assert found == {inserted.run_id: (inserted, 0), begun.run_id: (begun, 3)}
+        log = store.begin(begun, inserted=True, after=10_003)
+        reader = asyncio.ensure_future(followed(store, begun.run_id))
+        await asyncio.sleep(0)
+        end = Failed(code="server_restarted", message="")
+        assert await log.settle(end, ended(begun, RunStatus.ERROR))
+        assert seqs(await reader) == [1, 2, 3, 10_004]
+        assert seqs(await followed(store, begun.run_id)) == [1, 2, 3, 10_004]
+        assert seqs(await followed(store, begun.run_id, 5)) == [10_004]
+
+    on(tmp_path / "runs.db", before)
+    on(tmp_path / "runs.db", after)
+
+
+def test_a_short_run_is_one_record_and_one_segment(tmp_path: Path) -> None:
+    changes: list[tuple[int, int]] = []
+
+    async def act(store: SqlStore) -> None:
+        run = new_run()
+        log = store.begin(run, inserted=False)
+        await say(log, range(3))
+        await log.settle(Completed(), ended(run))
+
+    on(tmp_path / "runs.db", act)
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as connection:
+        changes = connection.execute("SELECT first_seq, last_seq FROM segments").fetchall()
+        assert connection.execute("SELECT status FROM runs").fetchall() == [("success",)]
+    assert changes == [(1, 4)]
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from proxy.events import Completed
+from proxy.store.sql import SqlStore
+from proxy.testing.runs import ended, new_run, say
+
+async def write(store):
+    while True:
+        run = new_run()
+        log = store.begin(run, inserted=False)
+        await say(log, range(20))
+        await log.settle(Completed(), ended(run))
+        sys.stdout.write(run.run_id + "\\n")
+        sys.stdout.flush()
+
+async def main():
+    store = SqlStore(Path(sys.argv[1]))
+    await store.open()
+    await asyncio.gather(*(write(store) for _ in range(8)))
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    acknowledged: list[str] = []
+    for lines in (1, 40, 200):
+        child = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert child.stdout is not None
+        acknowledged += [child.stdout.readline() for _ in range(lines)]
+        child.send_signal(signal.SIGKILL)
+        acknowledged += [line for line in child.stdout if line.endswith("\n")]
+        child.wait()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+    async def check(store: SqlStore) -> None:
+        for line in acknowledged:
+            run = await store.get("default", line.strip())
+            assert run is not None
+            assert run.status is RunStatus.SUCCESS
+            assert seqs(await all_of(store, run.run_id)) == list(range(1, 22))
+
+    on(path, check)
+
+
+def test_a_second_server_on_the_file_is_refused(tmp_path: Path) -> None:
+    async def act(store: SqlStore) -> None:
+        with pytest.raises(ConfigError, match=r"runs\.db is in use by another server.*set `store` to another file"):
+            await SqlStore(tmp_path / "runs.db").open()
+        await store.ping()
+
+    on(tmp_path / "runs.db", act)
+    on(tmp_path / "runs.db", lambda store: store.ping())
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("these are notes, " * 100)
+    with pytest.raises(ConfigError, match=r"notes\.txt cannot be used \(file is not a database\).*set `store`"):
+        asyncio.run(SqlStore(path).open())
+    assert path.read_text().startswith("these are notes")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"runs\.db cannot be used .*make it writable, or set `store`"):
+        asyncio.run(SqlStore(tmp_path / "file" / "runs.db").open())
+
+
+def test_the_schema_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    on(path, lambda store: store.ping())
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="newer version of Runwire"):
+            asyncio.run(SqlStore(path).open())
+
+
+def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
+    on(tmp_path / "runs.db", lambda store: store.ping())
+    engine = create_engine(f"sqlite:///{tmp_path / 'runs.db'}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    engine.dispose()
+    assert ScriptDirectory(str(migrations.HERE)).get_current_head() == migrations.HEAD
+
+
+def test_opening_an_up_to_date_store_does_not_import_alembic(tmp_path: Path) -> None:
+    on(tmp_path / "runs.db", lambda store: store.ping())
+    script = """
+import asyncio, sys
+from pathlib import Path
+from proxy.store import connect
+async def main():
+    store = connect("sqlite:///runs.db", Path(sys.argv[1]))
+    await store.open()
+    await store.close()
+asyncio.run(main())
+assert "alembic" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, cwd=ROOT)
+
+
+def test_a_locked_database_is_told_in_time_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.store.engine.BUSY", 0.05)
+    path = tmp_path / "runs.db"
+
+    async def act(store: SqlStore) -> None:
+        run, other = new_run(), new_run()
+        log = store.begin(run, inserted=False)
+        reader = asyncio.ensure_future(followed(store, run.run_id))
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            log.append(word("0"))
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    await log.settle(Completed(), ended(run))
+            with pytest.raises(Unavailable):
+                await store.insert(other)
+            with pytest.raises(Unavailable):
+                await store.ping()
+            assert await store.get("default", run.run_id) == run
+            assert await ids(store) == [run.run_id]
+            assert not reader.done()
+        assert await log.settle(Completed(), ended(run))
+        assert seqs(await reader) == [1, 2]
+        assert await store.insert(other) == other
+        await store.ping()
+
+    on(path, act)
+
+
+def test_an_end_that_was_given_up_is_written_once_the_store_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.store.engine.BUSY", 0.01)
+    path = tmp_path / "runs.db"
+    run = new_run()
+    lost = Failed(code="store_unavailable", message="")
+
+    async def act(store: SqlStore) -> None:
+        await store.insert(run)
+        log = store.begin(run, inserted=True)
+        reader = asyncio.ensure_future(followed(store, run.run_id))
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            log.append(word("0"))
+            with pytest.raises(Unavailable):
+                await log.settle(Completed(), ended(run))
+            log.give_up(lost, ended(run, RunStatus.ERROR))
+            assert [entry.event for entry in await reader] == [word("0"), lost]
+            found = await store.get("default", run.run_id)
+            assert found is not None
+            assert found.ended
+
+    async def after(store: SqlStore) -> None:
+        assert await store.unfinished() == []
+        assert [entry.event for entry in await followed(store, run.run_id)] == [word("0"), lost]
+
+    on(path, act)
+    on(path, after)
+
+
+FULL = """
+import asyncio, resource, sys
+from pathlib import Path
+from proxy.errors import Unavailable
+from proxy.events import Completed
+from proxy.store.sql import SqlStore
+from proxy.testing.runs import all_of, ended, finished, followed, new_run, seqs, word
+
+async def main():
+    store = SqlStore(Path(sys.argv[1]))
+    await store.open()
+    kept = await finished(store, new_run())
+    journal = Path(sys.argv[1] + "-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal, resource.RLIM_INFINITY))
+    log = store.begin(run := new_run(), inserted=False)
+    log.append(word("0"))
+    for _ in range(2):
+        try:
+            await log.settle(Completed(), ended(run))
+        except Unavailable:
+            continue
+        raise SystemExit("a full disk took a run")
+    live = store.begin(new_run(), inserted=False)
+    live.append(word("meanwhile"))
+    try:
+        await store.ping()
+    except Unavailable:
+        pass
+    else:
+        raise SystemExit("a full store said that it is well")
+    assert await store.get("default", kept.run_id) == kept
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    await store.ping()
+    assert await log.settle(Completed(), ended(run))
+    assert await live.settle(Completed(), ended(live.run))
+    assert seqs(await all_of(store, run.run_id)) == seqs(await followed(store, live.run.run_id)) == [1, 2]
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_full_disk_is_told_and_works_again_when_there_is_room(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    subprocess.run([sys.executable, "-c", FULL, str(path)], check=True, cwd=ROOT, timeout=30)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        half = "SELECT count(*) FROM runs WHERE status != 'success'"
+        assert connection.execute(half).fetchone() == (0,)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to read-only files")
+def test_a_read_only_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    on(path, lambda store: store.ping())
+    path.chmod(0o444)
+    with pytest.raises(ConfigError, match="make it writable"):
+        asyncio.run(SqlStore(path).open())
+
+
+def test_a_write_that_cannot_be_does_not_take_others_with_it(tmp_path: Path) -> None:
+    async def act(store: SqlStore) -> None:
+        run = new_run()
+        await store.insert(run)
+        good = [new_run() for _ in range(5)]
+        writes = [store.insert(each) for each in (*good[:3], run, *good[3:])]
+        outcomes = await asyncio.gather(*writes, finished(store, new_run()), return_exceptions=True)
+        assert [isinstance(outcome, ProxyError) for outcome in outcomes] == [False] * 3 + [True] + [False] * 3
+        assert len(await ids(store)) == 7
+
+    on(tmp_path / "runs.db", act)
+
+
+def test_half_a_character_out_of_an_agent_does_not_stop_the_log(tmp_path: Path) -> None:
+    async def act(store: SqlStore) -> None:
+        run = new_run()
+        log = store.begin(run, inserted=False)
+        log.append(word("a\ud800b"))
+        assert await log.settle(Completed(), ended(run))
+        first, _ = await followed(store, run.run_id)
+        assert first.event == word("a\ufffdb")
+
+    on(tmp_path / "runs.db", act)
+
+
+def test_a_damaged_segment_is_never_passed_off_as_an_entry(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+
+    async def act(store: SqlStore) -> None:
+        run = await finished(store, new_run())
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE segments SET body = substr(body, 1, length(body) - 9)")
+            connection.commit()
+        with pytest.raises(ProxyError, match="damaged"):
+            await followed(store, run.run_id)
+
+    on(path, act)
+
+
+def test_content_that_is_not_kept_leaves_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+
+    async def act(store: SqlStore) -> None:
+        for number in range(30):
+            run = new_run(input=msgspec.Raw(b'"pa55word"'))
+            log = store.begin(run, inserted=bool(number % 2))
+            if number % 2:
+                await store.insert(run)
+            log.append(word("hunter2"))
+            end = ended(run)
+            await log.settle(Completed(), end)
+            await store.strip(end)
+
+    on(path, act)
+    content = path.read_bytes()
+    assert b"hunter2" not in content
+    assert b"pa55word" not in content
+    assert not path.with_name("runs.db-wal").exists()
+
+
+def test_a_log_is_written_soon_without_being_settled(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+
+    async def act(store: SqlStore) -> None:
+        log = store.begin(new_run(), inserted=False)
+        log.append(word("0"))
+        with closing(sqlite3.connect(path)) as connection:
+            async with asyncio.timeout(5):
+                while connection.execute("SELECT count(*) FROM segments").fetchone() == (0,):
+                    await asyncio.sleep(0.01)
+        await log.settle(Completed(), ended(log.run))
+        assert seqs(await followed(store, log.run.run_id)) == [1, 2]
+
+    on(path, act)
+
+
+@pytest.mark.parametrize(
+    ("url", "file"), [("sqlite:///runs.db", "runs.db"), ("sqlite:///a/b.db", "a/b.db"), ("sqlite:///{}/c.db", "c.db")]
+)
+def test_a_url_names_a_file_relative_to_the_folder_or_absolute(url: str, file: str, tmp_path: Path) -> None:
+    async def run() -> None:
+        store: Store = connect(url.format(tmp_path), tmp_path)
+        await store.open()
+        await store.close()
+
+    asyncio.run(run())
+    assert (tmp_path / file).exists()
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@host/db", "runs.db", "sqlite://", "sqlite:///:memory:"])
+def test_a_url_that_names_no_store_is_refused_with_the_cure(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`store`: .*use `sqlite:///file\.db` or `memory://`") as caught:
+        connect(url, tmp_path)
+    assert "secret" not in str(caught.value)
