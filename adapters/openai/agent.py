@@ -61,7 +61,7 @@ class OpenAIAdapter(Adapter):
         self._judge = Judge(options.secrets, bool(options.models))
         self._client: Client | None = None
         self._listing = asyncio.Lock()
-        self._listed: list[Model] | None = None
+        self._listed: list[Model] | UpstreamError | None = None
         self._listed_until = 0.0
 
     async def open(self) -> None:
@@ -94,23 +94,25 @@ class OpenAIAdapter(Adapter):
             yield event
 
     async def models(self) -> list[Model] | None:
-        """The published models. An upstream's list is kept for a minute, and for longer while it cannot be had."""
+        """The published models. An upstream's list is kept for a minute, and for as long as no newer one can be had;
+        a failure is kept for some seconds, so that nobody queues up behind an upstream that is away."""
         if not self.options.models:
             return None
         if self.options.models != "*":
-            return [Model(id=self.options.prefix + name) for name in self.options.models]
-        loop = asyncio.get_running_loop()
+            return [Model(id=name) for name in self.options.models]
         async with self._listing:
-            if loop.time() < self._listed_until and self._listed is not None:
-                return self._listed
-            try:
-                self._listed = await self._list()
-                self._listed_until = loop.time() + LISTED_FOR
-            except UpstreamError:
-                if self._listed is None:
-                    raise
-                self._listed_until = loop.time() + LIST_AGAIN
+            if asyncio.get_running_loop().time() >= self._listed_until:
+                await self._list_again()
+            if isinstance(self._listed, UpstreamError):
+                raise self._listed.with_traceback(None)
             return self._listed
+
+    async def _list_again(self) -> None:
+        try:
+            self._listed, kept = await self._list(), LISTED_FOR
+        except UpstreamError as error:
+            self._listed, kept = self._listed if isinstance(self._listed, list) else error, LIST_AGAIN
+        self._listed_until = asyncio.get_running_loop().time() + kept
 
     def _model(self, run: RunInput) -> str:
         model, models = run.model or self.options.model, self.options.models

@@ -167,10 +167,18 @@ def test_a_star_publishes_what_the_upstream_lists_and_asks_once_a_minute(upstrea
 
 
 @pytest.mark.parametrize("case", [faults.refused(401), faults.html, faults.reset_at_once, faults.redirect])
-def test_a_list_that_cannot_be_had_is_an_upstream_error(upstream: Upstream, case: faults.Case) -> None:
+def test_a_list_that_cannot_be_had_is_an_upstream_error_and_not_asked_for_at_once(
+    upstream: Upstream, case: faults.Case
+) -> None:
     upstream.then(case)
-    with pytest.raises(UpstreamError):
-        against(upstream, lambda adapter: adapter.models(), models="*")
+
+    async def act(adapter: OpenAIAdapter) -> None:
+        for _ in range(3):
+            with pytest.raises(UpstreamError):
+                await adapter.models()
+
+    against(upstream, act, models="*")
+    assert len(upstream.requests) == 1
 
 
 def test_an_upstream_that_answers_in_one_piece_is_understood(upstream: Upstream) -> None:
