@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from proxy.adapter import RunInput
-from proxy.errors import Draining, NotFound, NotWaiting, ProxyError, UnknownAgent
+from proxy.errors import Draining, NotFound, ProxyError, UnknownAgent
 from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted
 from proxy.model import Choices, Idempotency, Outcome, Pause, Run, RunStatus
 from proxy.runs.agents import Agent, Agents
@@ -91,7 +91,7 @@ class RunManager:
         if agent is None:
             raise UnknownAgent(f"There is no agent `{order.input.agent}`.")
         run = self._record(order)
-        durable = order.durable or order.idempotency is not None or not run.temporary
+        durable = order.durable or bool(order.idempotency or order.pause) or not run.temporary
         self._slots.take(run.tenant, run.agent, agent.settings.limits.concurrent)
         try:
             if durable:
@@ -99,8 +99,6 @@ class RunManager:
                 if stored.run_id != run.run_id:
                     self._slots.free(run.tenant, run.agent)
                     return stored
-            if order.pause is not None and not await self._store.answer(order.pause, run.run_id):
-                raise NotWaiting
         except BaseException:
             self._slots.free(run.tenant, run.agent)
             raise

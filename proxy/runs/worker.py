@@ -16,9 +16,10 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from proxy.errors import LeaseLost, ProxyError, RunTimeout, Unavailable
-from proxy.events import FINAL, Cancelled, Completed, Event, Failed, Final, Paused, Usage
+from proxy.events import FINAL, Cancelled, Completed, Event, Failed, Final, Paused, TextDelta, Usage
 from proxy.model import Outcome, Pause, Run, RunStatus
 from proxy.runs.limits import RunBounds
+from proxy.runs.sound import sound
 from proxy.store.base import RunLog
 from proxy.transcript import Tally, is_token
 
@@ -102,7 +103,7 @@ class Execution:
         except BaseException as error:  # SystemExit out of an agent would stop the server
             logger.exception("agent failed", run_id=self.run.run_id, agent=self.run.agent)
             final = Failed(code="internal_error", message=self.bounds.describe(error))
-        await self._settle(self._verdict or final)
+        await self._settle(self._verdict or sound(final))
 
     async def _record(self, events: AsyncGenerator[Event]) -> Final:
         """Append what the agent says until it ends, and return its last word."""
@@ -110,12 +111,14 @@ class Execution:
         append = log.append
         async for event in events:
             kind = type(event)
+            if kind not in WORDS:
+                raise TypeError(f"an adapter yielded a {kind.__name__}, which is no event")
+            if not (isinstance(event, TextDelta) and event.text.isascii()):
+                event = sound(event)
             if kind in ENDS and isinstance(event, FINAL):
                 return event
             if self._verdict is not None:
                 return self._verdict
-            if kind not in WORDS:
-                raise TypeError(f"an adapter yielded a {kind.__name__}, which is no event")
             append(event)
             if self._tally.first_token is None and is_token(event):
                 self._tally.first_token = time.time() - self.run.created_at

@@ -6,11 +6,22 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator
 
+import msgspec
 import pytest
 
 from proxy.adapter import RunInput
 from proxy.errors import RateLimited, UpstreamError
-from proxy.events import Cancelled, Completed, Event, Failed, Paused, TextDelta, Usage
+from proxy.events import (
+    Cancelled,
+    Completed,
+    Event,
+    Failed,
+    Interrupt,
+    Paused,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
 from proxy.model import RunStatus
 from proxy.settings import Limits, Runs
 from proxy.testing import Script
@@ -293,5 +304,24 @@ def test_a_pause_ends_the_run_as_success_and_leaves_its_questions() -> None:
             [pause] = await here.manager.pauses("default", "t1", "agent")
             assert pause.run_id == run.run_id
             assert (await here.manager.wait(run)).status is RunStatus.SUCCESS
+
+    asyncio.run(main())
+
+
+def test_text_that_is_no_unicode_is_mended_where_it_comes_in() -> None:
+    async def main() -> None:
+        async def play(run: RunInput) -> AsyncGenerator[Event]:
+            yield TextDelta(text="a\ud800b")
+            yield TextDelta(text="\ud83d\ude00")
+            yield ToolCallDelta(call_id="\udfff", name="f", path=("\ud800",))
+            yield Paused(interrupts=(Interrupt(id="\ud800"),))
+
+        async with house(Scenario(play)) as here:
+            run = await here.start()
+            assert isinstance(await here.final(run), Paused)
+            events = [entry.event for entry in await here.log(run)]
+            assert events[1:3] == [TextDelta(text="a\ufffdb"), TextDelta(text="😀")]
+            for event in events:
+                msgspec.json.encode(event)
 
     asyncio.run(main())
