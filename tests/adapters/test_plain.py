@@ -17,17 +17,7 @@ from msgspec import Raw
 from adapters.plain import PlainAdapter, PlainOptions, Request
 from proxy.adapter import Answer, RunInput, Site
 from proxy.errors import ConfigError, RateLimited
-from proxy.events import (
-    Completed,
-    Event,
-    Interrupt,
-    Paused,
-    RunStarted,
-    TextDelta,
-    ToolCallDelta,
-    ToolResult,
-    Usage,
-)
+from proxy.events import Completed, Event, Interrupt, Paused, RunStarted, TextDelta, ToolCallDelta, ToolResult, Usage
 from proxy.messages import Message
 from proxy.testing import check_adapter
 
@@ -311,39 +301,39 @@ def test_a_generator_is_closed_even_if_its_closing_is_cancelled_too(adapter: Mak
     asyncio.run(cancel(adapter(slow)))
 
 
-def test_a_coroutine_and_an_async_generator_are_cancelled_at_their_await(adapter: Make) -> None:
-    for kind in ("coroutine", "generator"):
-        asyncio.run(cancelled_at_its_await(adapter, kind))
+async def waits(seen: list[str]) -> None:
+    try:
+        seen.append("waiting")
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        seen.append("cancelled")
+        raise
+    finally:
+        seen.append("finally")
 
 
-async def cancelled_at_its_await(adapter: Make, kind: str) -> None:
-    waiting, seen = asyncio.Event(), []
-
-    async def wait() -> None:
-        try:
-            waiting.set()
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-            raise
-        finally:
-            seen.append("finally")
+def test_async_agents_are_cancelled_at_their_await(adapter: Make) -> None:
+    seen: list[str] = []
 
     async def coroutine(request: Request) -> str:
-        await wait()
+        await waits(seen)
         return "never"
 
     async def generator(request: Request) -> AsyncGenerator[str]:
-        await wait()
+        await waits(seen)
         yield "never"
 
-    made = await asyncio.to_thread(adapter, coroutine if kind == "coroutine" else generator)
-    task = asyncio.create_task(read(made, run()))
-    await waiting.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert seen == ["cancelled", "finally"]
+    async def cancel(made: PlainAdapter) -> None:
+        task = asyncio.create_task(read(made, run()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    for function in (coroutine, generator):
+        asyncio.run(cancel(adapter(function)))
+        assert seen == ["waiting", "cancelled", "finally"]
+        seen.clear()
 
 
 def test_a_file_beside_the_config_is_found(tmp_path: Path) -> None:
