@@ -28,12 +28,14 @@ ENDED = frozenset({RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.CANCELLED})
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a run ended. `usage` sums all its model calls; `first_token` is in seconds after the start."""
+    """How a run ended. `usage` sums all its model calls, `cost` is in the currency of the config's prices;
+    `first_token` is in seconds after the start."""
 
     stop_reason: str
     finish_reason: str | None = None
     usage: Usage = Usage()
     model_calls: int = 0
+    cost: float = 0.0
     events: int = 0
     first_token: float | None = None
     error: Failed | None = None
@@ -52,7 +54,6 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None
     context: dict[str, Any] = {}
     headers: dict[str, str] = {}
-    request_id: str | None = None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 Seconds = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
+Amount = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 OnDisconnect = Literal["cancel", "continue"]
@@ -80,6 +81,15 @@ class Retention(Strict, frozen=True):
     every: Positive = 60.0
 
 
+class Price(Strict, frozen=True):
+    """What a model costs per million tokens, in one currency for all models."""
+
+    input: Amount = 0.0
+    cached: Amount | None = None
+    """For the cached part of the input; as `input` if unset."""
+    output: Amount = 0.0
+
+
 class Runs(Strict, frozen=True):
     timeout: Positive = 600.0
     idle_timeout: Seconds = 0.0
@@ -94,6 +104,8 @@ class Runs(Strict, frozen=True):
     """False: input and events of a run are deleted when it ends; its record stays."""
     expose_errors: bool = False
     """True: the text of an exception of the agent's own reaches the client."""
+    prices: dict[str, Price] = {}
+    """By the name that the model reports in its usage."""
     retention: Retention = Retention()
     log_content: bool = False
 
@@ -107,7 +119,8 @@ class Limits(Strict, frozen=True):
     event_bytes: Count = 4 * 1024 * 1024
     model_calls: Count = 0
     tokens: Count = 0
-    cost: Annotated[float, Meta(ge=0)] = 0.0
+    cost: Amount = 0.0
+    """In the currency of `runs.prices`."""
 
 
 class Chat(Strict, frozen=True):

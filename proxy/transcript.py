@@ -16,15 +16,17 @@ from proxy.events import Event, PendingCall, ReasoningDelta, TextDelta, ToolCall
 class Tally:
     """Sums over a run's events: tokens of all its model calls, and when its first token came."""
 
-    __slots__ = ("calls", "first_token", "usage")
+    __slots__ = ("calls", "cost", "first_token", "usage")
 
     def __init__(self) -> None:
         self.usage = Usage()
         self.calls = 0
+        self.cost = 0.0
         self.first_token: float | None = None
 
-    def add(self, usage: Usage) -> None:
-        """Count one model call."""
+    def add(self, usage: Usage, cost: float = 0.0) -> None:
+        """Count one model call and what it cost."""
+        self.cost += cost
         self.usage = total((self.usage, usage))
         self.calls += 1
 

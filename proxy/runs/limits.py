@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from proxy.errors import RunLimit, TooMany
-from proxy.settings import Agent, Limits, Runs
+from proxy.events import Usage
+from proxy.runs.cost import cost
+from proxy.settings import Agent, Limits, Price, Runs
 from proxy.store.base import RunLog
 from proxy.transcript import Tally
 
@@ -20,6 +22,7 @@ class RunBounds(msgspec.Struct, frozen=True, kw_only=True):
     pause_ttl: float
     expose_errors: bool
     limits: Limits
+    prices: dict[str, Price]
 
     @classmethod
     def of(cls, agent: Agent, runs: Runs) -> RunBounds:
@@ -32,6 +35,7 @@ class RunBounds(msgspec.Struct, frozen=True, kw_only=True):
             pause_ttl=runs.pause_ttl,
             expose_errors=runs.expose_errors if agent.expose_errors is None else agent.expose_errors,
             limits=agent.limits,
+            prices=runs.prices,
         )
 
     def describe(self, error: BaseException) -> str:
@@ -40,14 +44,22 @@ class RunBounds(msgspec.Struct, frozen=True, kw_only=True):
             return "The agent failed."
         return f"{type(error).__name__}: {error}"[:2000]
 
-    def check_usage(self, tally: Tally) -> None:
-        """Raises `RunLimit` when the run has had more model calls or tokens than it may."""
+    def count(self, usage: Usage, tally: Tally) -> None:
+        """Add a model call to the run's sums. Raises `RunLimit` when calls, tokens or cost are too many."""
         limits = self.limits
+        tally.add(usage, cost(usage, self.prices) if self.prices else 0.0)
         if limits.model_calls and tally.calls > limits.model_calls:
             raise RunLimit(f"The run made more than {limits.model_calls} model calls.")
         tokens = tally.usage.input_tokens + tally.usage.output_tokens
         if limits.tokens and tokens > limits.tokens:
             raise RunLimit(f"The run used more than {limits.tokens} tokens.")
+        if limits.cost and tally.cost > limits.cost:
+            raise RunLimit(f"The run cost more than {limits.cost:g}.")
+
+    def check_size(self, size: int) -> None:
+        """Raises `RunLimit` when one event has more bytes than it may."""
+        if self.limits.event_bytes and size > self.limits.event_bytes:
+            raise RunLimit(f"An event has more than {self.limits.event_bytes} bytes.")
 
     def check_log(self, log: RunLog) -> None:
         """Raises `RunLimit` when the log has become too long."""

@@ -14,13 +14,13 @@ _encode = msgspec.json.Encoder().encode
 E = TypeVar("E", bound=Event)
 
 
-def sound(event: E) -> E:
-    """The event itself, or, if it holds text that cannot be written, one with U+FFFD in its place."""
+def sound(event: E) -> tuple[E, int]:
+    """The event, with U+FFFD in place of what cannot be written, and its size in bytes."""
     try:
-        _encode(event)
+        return event, len(_encode(event))
     except UnicodeEncodeError:
-        return msgspec.convert(_cleaned(msgspec.structs.asdict(event)), type(event))
-    return event
+        mended = msgspec.convert(_cleaned(msgspec.structs.asdict(event)), type(event))
+        return mended, len(_encode(mended))
 
 
 def _cleaned(value: Any) -> Any:

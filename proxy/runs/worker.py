@@ -103,7 +103,7 @@ class Execution:
         except BaseException as error:  # SystemExit out of an agent would stop the server
             logger.exception("agent failed", run_id=self.run.run_id, agent=self.run.agent)
             final = Failed(code="internal_error", message=self.bounds.describe(error))
-        await self._settle(self._verdict or sound(final))
+        await self._settle(self._verdict or sound(final)[0])
 
     async def _record(self, events: AsyncGenerator[Event]) -> Final:
         """Append what the agent says until it ends, and return its last word."""
@@ -113,8 +113,11 @@ class Execution:
             kind = type(event)
             if kind not in WORDS:
                 raise TypeError(f"an adapter yielded a {kind.__name__}, which is no event")
-            if not (isinstance(event, TextDelta) and event.text.isascii()):
-                event = sound(event)
+            if isinstance(event, TextDelta) and event.text.isascii():
+                bounds.check_size(len(event.text))
+            else:
+                event, size = sound(event)
+                bounds.check_size(size)
             if kind in ENDS and isinstance(event, FINAL):
                 return event
             if self._verdict is not None:
@@ -123,8 +126,7 @@ class Execution:
             if self._tally.first_token is None and is_token(event):
                 self._tally.first_token = time.time() - self.run.created_at
             if isinstance(event, Usage):
-                self._tally.add(event)
-                bounds.check_usage(self._tally)
+                bounds.count(event, self._tally)
             count += 1
             if not count % BREATH:
                 bounds.check_log(log)
@@ -201,6 +203,7 @@ def ended(run: Run, final: Final, tally: Tally, events: int) -> Run:
         finish_reason=None if error else finish_reason,
         usage=tally.usage,
         model_calls=tally.calls,
+        cost=tally.cost,
         events=events + 1,
         first_token=tally.first_token,
         error=error,

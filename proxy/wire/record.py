@@ -28,7 +28,6 @@ class Kwargs(Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
     user: str | None
     store: bool
-    request_id: str | None
 
 
 class Spent(Struct, frozen=True, kw_only=True):
@@ -41,6 +40,8 @@ class Spent(Struct, frozen=True, kw_only=True):
     cached_tokens: int
     reasoning_tokens: int
     model_calls: int
+    cost: float
+    """In the currency of the configured prices."""
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -180,6 +181,7 @@ def spent(outcome: Outcome) -> Spent:
         cached_tokens=usage.cached_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         model_calls=outcome.model_calls,
+        cost=outcome.cost,
     )
 
 

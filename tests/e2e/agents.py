@@ -1,7 +1,8 @@
 """Agents that end-to-end tests talk to: each does what the last user message says, word by word.
 
 `say WORD...` yields each word; `wait` is silent until cancelled; `pause SECONDS`; `fail`; `usage IN OUT`; `think TEXT`;
-`tool` runs a tool of its own; `client NAME JSON` asks for a tool of the caller's; `length`; `swallow` swallows its cancel.
+`tool` runs a tool of its own; `client NAME JSON` asks for a tool of the caller's; `length`;
+`flood N` yields N kilobytes; with `swallow` in the text the agent swallows its cancel.
 What becomes of each run is written to the file `trace`, one line a step.
 """
 

@@ -41,9 +41,10 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, config: dict[str, Any], env: dict[str, str] | None = None) -> Iterator[Server]:
+def serving(folder: Path, config: dict[str, Any] | str, env: dict[str, str] | None = None) -> Iterator[Server]:
     """Serve this config from `folder`, on a free port, until the block ends."""
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    text = config if isinstance(config, str) else yaml.safe_dump(config)
+    (folder / "config.yaml").write_text(text)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "RUNWIRE_"))}
     clean |= {"PYTHONPATH": f"{HERE.parent.parent}{os.pathsep}{HERE}", "PYTHONUNBUFFERED": "1", **(env or {})}
     command = [sys.executable, "-m", "proxy.cli", "serve", "--config", str(folder / "config.yaml"), "--port", "0"]

@@ -14,6 +14,7 @@ from proxy.errors import RateLimited, UpstreamError
 from proxy.events import (
     Cancelled,
     Completed,
+    Custom,
     Event,
     Failed,
     Interrupt,
@@ -23,7 +24,7 @@ from proxy.events import (
     Usage,
 )
 from proxy.model import RunStatus
-from proxy.settings import Limits, Runs
+from proxy.settings import Limits, Price, Runs
 from proxy.testing import Script
 from tests.runs.house import House, Scenario, house
 
@@ -323,5 +324,42 @@ def test_text_that_is_no_unicode_is_mended_where_it_comes_in() -> None:
             assert events[1:3] == [TextDelta(text="a\ufffdb"), TextDelta(text="😀")]
             for event in events:
                 msgspec.json.encode(event)
+
+    asyncio.run(main())
+
+
+def test_cost_is_summed_by_the_prices_and_bounded() -> None:
+    async def main() -> None:
+        async def play(run: RunInput) -> AsyncGenerator[Event]:
+            for _ in range(2):
+                yield Usage(model="m", input_tokens=1_000_000, cached_tokens=500_000, output_tokens=100_000)
+            yield Usage(model="free", input_tokens=5)
+
+        runs = Runs(prices={"m": Price(input=2.0, cached=1.0, output=10.0)})
+        async with house(Scenario(play), runs) as here:
+            run = await here.start()
+            await here.final(run)
+            outcome = (await here.manager.wait(run)).outcome
+            assert outcome is not None
+            assert outcome.cost == 5.0
+        async with house(Scenario(play), runs, Limits(cost=4.0)) as here:
+            final = await here.final(await here.start())
+            assert isinstance(final, Failed)
+            assert final.code == "run_limit"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("event", [TextDelta(text="x" * 101), TextDelta(text="é" * 60), Custom(name="x" * 101)])
+def test_an_event_that_is_too_large_fails_its_run_alone(event: Event) -> None:
+    async def main() -> None:
+        async def play(run: RunInput) -> AsyncGenerator[Event]:
+            yield TextDelta(text="x" * 50)
+            yield event
+
+        async with house(Scenario(play), limits=Limits(event_bytes=100)) as here:
+            run = await here.start()
+            assert isinstance(await here.final(run), Failed)
+            assert len(await here.log(run)) == 3
 
     asyncio.run(main())

@@ -49,7 +49,6 @@ def test_the_record_of_a_run_under_way() -> None:
             "headers": {},
             "user": "u",
             "store": True,
-            "request_id": None,
         },
         "multitask_strategy": "reject",
         "state": "running",
@@ -83,6 +82,7 @@ def test_the_end_shows_what_was_spent_and_why_it_ended() -> None:
         "cached_tokens": 2,
         "reasoning_tokens": 1,
         "model_calls": 2,
+        "cost": 0.0,
     }
 
 
