@@ -21,13 +21,13 @@ agents:
     options: {graph: "./graphs.py:chat"}
   gpt:
     adapter: openai
-    options: {base_url: "UPSTREAM", api_key: "${UPSTREAM_KEY:-none}", model: gpt-4o}
+    options: {base_url: "@URL@", api_key: "${UPSTREAM_KEY:-none}", model: gpt-4o}
   fn:
     adapter: plain
     options: {function: "./agents.py:answer"}
   upstream:
     adapter: openai
-    options: {base_url: "UPSTREAM", models: "*", prefix: "up/"}   # publishes the upstream's own models
+    options: {base_url: "@URL@", models: "*", prefix: "up/"}   # publishes the upstream's own models
 """
 
 GRAPHS = """
@@ -50,7 +50,7 @@ async def answer(request):
 def test_graphs_functions_and_upstreams_answer_as_named(tmp_path: Path, upstream: Upstream) -> None:
     (tmp_path / "graphs.py").write_text(GRAPHS)
     (tmp_path / "agents.py").write_text(AGENTS)
-    with serving(tmp_path, CONFIG.replace("UPSTREAM", upstream.url)) as server:
+    with serving(tmp_path, CONFIG.replace("@URL@", upstream.url)) as server:
         local = OpenAI(base_url=server.base_url, api_key="sk-local", max_retries=0)
         other = OpenAI(base_url=server.base_url, api_key="sk-b", max_retries=0)
         assert {"chat", "gpt", "fn", "up/gpt-4o", "up/org/small"} == {model.id for model in local.models.list()}
