@@ -41,6 +41,7 @@ def sqlite_engine(path: Path, *, writes: bool) -> Engine:
         pool_size=1 if writes else READERS,
         max_overflow=0,
         connect_args={"timeout": BUSY, "check_same_thread": False},
+        hide_parameters=True,  # errors are logged, content is not
     )
 
     @event.listens_for(engine, "connect")

@@ -14,8 +14,9 @@ import structlog
 from proxy.errors import Unavailable
 from proxy.events import Entry
 from proxy.model import Pause, Run
-from proxy.store.runlog import LiveLog, LiveLogs
-from proxy.store.writer import Save, Writer, is_outage
+from proxy.store.livelogs import LiveLogs
+from proxy.store.runlog import LiveLog
+from proxy.store.writer import Save, Writer, is_outage, reason
 
 logger = structlog.get_logger(__name__)
 
@@ -148,6 +149,6 @@ class StoreJournal:
                 while log.last > log.stored or log.run.run_id in self.fresh:
                     await self.store(log)
         except Unavailable as error:
-            logger.warning("logs were lost: the store cannot be written", error=repr(error.__cause__))
+            logger.warning("logs were lost: the store cannot be written", error=reason(error))
         if self._timer is not None:
             self._timer.cancel()

@@ -12,7 +12,8 @@ from proxy.errors import Busy, NotWaiting
 from proxy.events import NULL, Entry
 from proxy.model import ACTIVE, Idempotency, Pause, Run, RunStatus
 from proxy.store.base import KEY_AGE, SWEEP, RunQuery, joined
-from proxy.store.runlog import LiveLog, LiveLogs, Page, Sink
+from proxy.store.livelogs import LiveLogs, Page
+from proxy.store.runlog import LiveLog, Sink
 
 
 class Used(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from proxy.events import FINAL, Entry
 from proxy.model import ACTIVE, ENDED, Idempotency, Pause, Run, RunStatus
 from proxy.store import segments
 from proxy.store.base import KEY_AGE, SWEEP, RunQuery, joined
-from proxy.store.runlog import Page
+from proxy.store.livelogs import Page
 from proxy.store.tables import idempotency as keys
 from proxy.store.tables import pause_of, run_of, run_row
 from proxy.store.tables import pauses as pauses_table

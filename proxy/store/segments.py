@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from proxy.errors import ProxyError
@@ -12,7 +10,7 @@ from proxy.events import Entry
 SIZE = 512
 """Entries in a segment at most, so that a page of a long log costs no more than a page."""
 
-encode_entries = msgspec.json.Encoder(enc_hook=str).encode
+encode_entries = msgspec.json.Encoder().encode
 decode_entries = msgspec.json.Decoder(list[Entry]).decode
 
 
@@ -25,24 +23,8 @@ def encode(run_id: str, entries: list[Entry]) -> list[Segment]:
     rows = []
     for start in range(0, len(entries), SIZE):
         part = entries[start : start + SIZE]
-        try:
-            body = encode_entries(part)
-        except UnicodeEncodeError:
-            body = encode_entries([msgspec.structs.replace(entry, event=clean(entry.event)) for entry in part])
-        rows.append((run_id, part[0].seq, part[-1].seq, body))
+        rows.append((run_id, part[0].seq, part[-1].seq, encode_entries(part)))
     return rows
-
-
-def clean(value: Any) -> Any:
-    """The same with every text made valid: half a surrogate pair out of an agent must not stop the log."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, tuple):
-        return tuple(clean(item) for item in value)
-    if isinstance(value, msgspec.Struct):
-        fields = {name: clean(getattr(value, name)) for name in value.__struct_fields__}
-        return msgspec.structs.replace(value, **fields)
-    return value
 
 
 def decode(run_id: str, body: bytes) -> list[Entry]:

@@ -23,8 +23,9 @@ from proxy.store import migrations, records
 from proxy.store.base import RunQuery
 from proxy.store.engine import Reader, sqlite_engine
 from proxy.store.journal import StoreJournal
+from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.lock import FileLock
-from proxy.store.runlog import LiveLog, LiveLogs, Page, Sink
+from proxy.store.runlog import LiveLog, Sink
 from proxy.store.writer import Call, Writer
 
 logger = structlog.get_logger(__name__)

@@ -10,7 +10,8 @@ import pytest
 from proxy.errors import LogTrimmed, Unavailable
 from proxy.events import Cancelled, Completed, Entry
 from proxy.model import Pause, Run
-from proxy.store.runlog import QUEUE, TAIL, LiveLog, LiveLogs, Page
+from proxy.store.livelogs import LiveLogs, Page
+from proxy.store.runlog import QUEUE, TAIL, LiveLog
 from proxy.testing.runs import ended, new_run, seqs, word
 
 
