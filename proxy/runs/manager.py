@@ -56,6 +56,7 @@ class RunManager:
         self._slots = Slots()
         self._executions: dict[str, Execution] = {}
         self._chores: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
 
     @property
     def live(self) -> list[Run]:
@@ -67,11 +68,12 @@ class RunManager:
         for run, last in await self._store.unfinished():
             log = self._store.begin(run, inserted=True, after=last + TAKEOVER)
             await log.settle(RESTARTED, ended(run, RESTARTED, Tally(), last))
-        self._chore(self._sweep())
+        self._sweeper = self._chore(self._sweep())
 
     async def close(self) -> None:
-        for task in self._chores:
-            task.cancel()
+        """Stop sweeping, and finish what was begun: content that is not to be kept has to go."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
 
     async def ready(self) -> None:
@@ -259,7 +261,7 @@ class RunManager:
             if not swept:
                 await asyncio.sleep(keep.every)
 
-    def _chore(self, work: Coroutine[None, None, None]) -> None:
+    def _chore(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Work that nobody waits for."""
 
         async def tidy() -> None:
@@ -271,6 +273,7 @@ class RunManager:
         task = asyncio.get_running_loop().create_task(tidy())
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+        return task
 
 
 def report(run: Run) -> None:
