@@ -92,6 +92,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """The `store` URL: an adapter that keeps state of its own puts it next to, never into, that database."""
     executor: Executor | None = None
     """For synchronous code: `runs.threads` threads, shared by all agents and by nothing else."""
+    shared: dict[str, Any] = msgspec.field(default_factory=dict)
+    """One for all adapters of a server: what agents of one kind use together, a connection say, under its name."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

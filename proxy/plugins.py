@@ -9,6 +9,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from proxy import loading
 from proxy.adapter import Adapter, Site
@@ -33,10 +34,11 @@ def find(name: str, *, folder: Path = Path(), place: str = "adapter") -> type[Ad
 def build(settings: Settings, executor: Executor | None = None) -> dict[str, Adapter]:
     """All agents' adapters by the agents' names, not yet opened. Raises `ConfigError`: one line a fault."""
     adapters: dict[str, Adapter] = {}
+    shared: dict[str, Any] = {}
     faults: list[str] = []
     for name, agent in settings.agents.items():
         try:
-            adapters[name] = make(name, agent, settings, executor)
+            adapters[name] = make(name, agent, settings, executor, shared)
         except ConfigError as error:
             faults.append(error.message)
     if faults:
@@ -44,13 +46,22 @@ def build(settings: Settings, executor: Executor | None = None) -> dict[str, Ada
     return adapters
 
 
-def make(name: str, agent: Agent, settings: Settings, executor: Executor | None = None) -> Adapter:
-    """One agent's adapter, not yet opened. Raises `ConfigError`."""
+def make(
+    name: str,
+    agent: Agent,
+    settings: Settings,
+    executor: Executor | None = None,
+    shared: dict[str, Any] | None = None,
+) -> Adapter:
+    """One agent's adapter, not yet opened; `shared` is for all of a server. Raises `ConfigError`."""
     folder = Path(settings.folder)
     place = f"$.agents.{name}"
     adapter = find(agent.adapter, folder=folder, place=f"{place}.adapter")
     options = fit(agent.options, adapter.Options, f"{place}.options")
-    return adapter(options, Site(agent=name, folder=folder, state=settings.store, executor=executor))
+    site = Site(
+        agent=name, folder=folder, state=settings.store, executor=executor, shared={} if shared is None else shared
+    )
+    return adapter(options, site)
 
 
 def _entry(name: str, place: str) -> object:

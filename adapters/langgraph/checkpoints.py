@@ -25,6 +25,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from pydantic import BaseModel
 
+from proxy.adapter import Site
 from proxy.errors import ConfigError
 
 Saver = BaseCheckpointSaver[Any]
@@ -33,7 +34,7 @@ TypeName = tuple[str, str]
 
 SQLITE = "sqlite:///"
 BUSY = 30.0
-"""Seconds to wait for a lock: the agents of a server share the file, each by a connection of its own."""
+"""Seconds to wait for a lock that another program holds."""
 
 
 def strict() -> JsonPlusSerializer:
@@ -41,16 +42,30 @@ def strict() -> JsonPlusSerializer:
 
 
 class Checkpoints:
-    """One agent's way to the file. The connection, with its thread, is made when the first run needs it."""
+    """The checkpoints of all agents of a server.
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self._path = _beside(url, folder)
+    They share one connection: of several, one would find the file locked. It is made, with its thread, when the first
+    run needs it, and goes with the last agent that joined.
+    """
+
+    @classmethod
+    def of(cls, site: Site) -> Checkpoints:
+        """Those of the agent's server. Raises `ConfigError` for a store that has no place beside it."""
+        path = _beside(site.state, site.folder)
+        found = site.shared.setdefault(f"checkpoints {path}", cls(path))
+        assert isinstance(found, Checkpoints)
+        return found
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._users = 0
         self._lock = asyncio.Lock()
-        self._saver: Saver | None = InMemorySaver(serde=strict()) if self._path is None else None
+        self._saver: Saver | None = InMemorySaver(serde=strict()) if path is None else None
 
-    def prepare(self) -> None:
-        """Make sure that the file can be written. Raises `ConfigError`."""
-        if self._path is None:
+    def join(self) -> None:
+        """Make sure that the file can be written; `leave` follows. Raises `ConfigError`."""
+        self._users += 1
+        if self._path is None or self._users > 1:
             return
         try:
             with closing(sqlite3.connect(self._path, timeout=BUSY)) as connection:
@@ -71,8 +86,9 @@ class Checkpoints:
         await saver.setup()
         return saver
 
-    async def close(self) -> None:
-        if isinstance(self._saver, AsyncSqliteSaver):
+    async def leave(self) -> None:
+        self._users -= 1
+        if not self._users and isinstance(self._saver, AsyncSqliteSaver):
             await self._saver.conn.close()
             self._saver = None
 

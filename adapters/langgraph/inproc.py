@@ -35,16 +35,16 @@ class LangGraphAdapter(Adapter):
     def __init__(self, options: GraphOptions, site: Site) -> None:
         super().__init__(options, site)
         self._source = Source(options, site)
-        self._checkpoints = Checkpoints(site.state, site.folder)
+        self._checkpoints = Checkpoints.of(site)
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
-        self._checkpoints.prepare()
+        self._checkpoints.join()
+        self._stack.push_async_callback(self._checkpoints.leave)
         await self._source.open(self._stack)
 
     async def close(self) -> None:
         await self._stack.aclose()
-        await self._checkpoints.close()
 
     async def forget(self, thread_key: str) -> None:
         """A graph made for each run with a checkpointer of its own keeps its threads itself."""

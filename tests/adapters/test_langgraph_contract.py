@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,10 @@ from tests.adapters.langgraph_runs import run_of
 
 @pytest.mark.parametrize("temporary", [True, False])
 def test_the_adapter_keeps_the_contract(tmp_path: Path, temporary: bool) -> None:
+    shared: dict[str, Any] = {}
+
     def make() -> LangGraphAdapter:
-        site = Site(agent="a", folder=tmp_path, state="sqlite:///runs.db")
+        site = Site(agent="a", folder=tmp_path, state="sqlite:///runs.db", shared=shared)
         return LangGraphAdapter(GraphOptions(graph=f"{busy_graphs.__name__}:everything_graph"), site)
 
     def run(text: str) -> RunInput:
@@ -29,5 +32,6 @@ def test_the_adapter_keeps_the_contract(tmp_path: Path, temporary: bool) -> None
             hangs=run("hang"),
             held=lambda: busy_graphs.everything.held,
             fails=[run("fail")],
+            within=10,
         )
     )
