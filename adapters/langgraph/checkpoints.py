@@ -22,9 +22,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from pydantic import BaseModel
 
+from adapters.langgraph.durable import DurableSaver
 from proxy.adapter import Site
 from proxy.errors import ConfigError
 
@@ -82,14 +82,14 @@ class Checkpoints:
     async def _connect(self) -> Saver:
         connection = await aiosqlite.connect(cast(Path, self._path), timeout=BUSY)
         await connection.execute("PRAGMA synchronous=NORMAL")
-        saver = AsyncSqliteSaver(connection, serde=strict())
+        saver = DurableSaver(connection, strict())
         await saver.setup()
         return saver
 
     async def leave(self) -> None:
         self._users -= 1
-        if not self._users and isinstance(self._saver, AsyncSqliteSaver):
-            await self._saver.conn.close()
+        if not self._users and isinstance(self._saver, DurableSaver):
+            await self._saver.close()
             self._saver = None
 
 

@@ -1,0 +1,30 @@
+"""Checkpoints survive runs that are cancelled while they write."""
+
+import asyncio
+import random
+from pathlib import Path
+
+from tests.adapters.langgraph_runs import agent, events_of, run_of, text
+
+
+def test_runs_cancelled_at_any_moment_leave_the_file_free_for_others(tmp_path: Path) -> None:
+    async def main() -> None:
+        dice = random.Random(3)
+        async with agent("chat", folder=tmp_path, state="sqlite:///runs.db") as adapter:
+
+            async def cut(number: int) -> None:
+                run = run_of("hi", run_id=f"r{number}", thread_id=f"t{number % 7}", temporary=False)
+                task = asyncio.create_task(events_of(adapter, run))
+                for _ in range(dice.randrange(200)):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+            for start in range(0, 120, 8):
+                await asyncio.gather(*(cut(start + i) for i in range(8)))
+            run = run_of("hi", run_id="last", thread_id="t1", temporary=False, fresh=False)
+            assert text(await asyncio.wait_for(events_of(adapter, run), 30))
+        async with agent("chat", folder=tmp_path, state="sqlite:///runs.db") as other:
+            assert text(await asyncio.wait_for(events_of(other, run_of("hi", temporary=False)), 30))
+
+    asyncio.run(main())
