@@ -118,6 +118,9 @@ class Client:
             return
         self._gone = True
         self._delivery.on_leave()
+        if self._link is not None:
+            # Whoever only closed their own side would else be kept, and be told that the response broke.
+            self._link.abort()
         self._task.cancel()
 
     def _check(self) -> None:
@@ -127,8 +130,6 @@ class Client:
             return
         if self._seen == self._sent:
             logger.info("a client that takes nothing was dropped")
-            if self._link is not None:
-                self._link.abort()
             self._leave()
             return
         self._seen = self._sent

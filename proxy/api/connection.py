@@ -37,9 +37,9 @@ class Wire:
 
     __slots__ = ("_flow", "abort", "lost", "on_lost")
 
-    def __init__(self, flow: FlowControl, transport: asyncio.Transport) -> None:
+    def __init__(self, flow: FlowControl, abort: Callable[[], None]) -> None:
         self._flow = flow
-        self.abort = transport.abort
+        self.abort = abort
         self.lost = False
         self.on_lost: Callable[[], None] | None = None
 
@@ -74,7 +74,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._link = Wire(self.flow, transport)
+        self._link = Wire(self.flow, self._abort)
         self.app_state = {**self.app_state, "link": self._link}
         self._arm()
 
@@ -143,10 +143,19 @@ class Connection(HttpToolsProtocol):
         if not self.transport.is_closing() and not (self._is_answering() and self.cycle.response_started):
             self.transport.write(self._rendered(error))
         self._disarm()
+        self._leave_off()
+        self.transport.close()
+
+    def _abort(self) -> None:
+        """Cut the connection; nobody is to be told that the answer is not complete."""
+        self._leave_off()
+        self.transport.abort()
+
+    def _leave_off(self) -> None:
+        """Let the answer under way go nowhere."""
         if self._is_answering():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.close()
 
     def _rendered(self, error: ProxyError) -> bytes:
         path, request_id = "", f"req-{os.urandom(9).hex()}"

@@ -2,15 +2,18 @@
 
 `say WORD...` yields each word; `wait` is silent until cancelled; `pause SECONDS`; `fail`; `usage IN OUT`; `think TEXT`;
 `tool` runs a tool of its own; `client NAME JSON` asks for a tool of the caller's; `length`;
-`flood N` yields N kilobytes; with `swallow` in the text the agent swallows its cancel.
-What becomes of each run is written to the file `trace`, one line a step.
+`flood N` yields N kilobytes; `drip N` a piece a millisecond; `gate NAME` waits for a run that says `open NAME`;
+`exit` raises `SystemExit`; with `swallow` in the text the agent swallows every cancel.
+What becomes of each run is written to the file `trace`, one line a step: run, step, time, `mark` of the metadata.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +21,31 @@ from adapters.plain import Request
 from proxy.events import Completed, Event, ReasoningDelta, TextDelta, ToolCallDelta, ToolResult, Usage
 
 TRACE = Path("trace")
+GATES: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
 
-def trace(run_id: str, what: str) -> None:
+def trace(request: Request, what: str) -> None:
     with TRACE.open("a") as file:
-        file.write(f"{run_id} {what} {time.monotonic()}\n")
+        file.write(f"{request.run_id} {what} {time.monotonic()} {request.metadata.get('mark', '')}\n")
 
 
 async def actor(request: Request) -> AsyncIterator[str | Event]:
-    trace(request.run_id, "started")
+    trace(request, "started")
     try:
         for line in request.text.splitlines():
             verb, _, rest = line.strip().partition(" ")
             async for item in act(verb, rest):
                 yield item
-        trace(request.run_id, "ended")
+        trace(request, "ended")
     except asyncio.CancelledError:
-        trace(request.run_id, "cancelled")
+        trace(request, "cancelled")
         if "swallow" not in request.text:
             raise
-        await asyncio.Event().wait()
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
     finally:
-        trace(request.run_id, "closed")
+        trace(request, "closed")
 
 
 async def act(verb: str, rest: str) -> AsyncIterator[str | Event]:
@@ -72,19 +78,36 @@ async def act(verb: str, rest: str) -> AsyncIterator[str | Event]:
         case "flood":
             for _ in range(int(rest)):
                 yield "x" * 1000
+        case "drip":
+            for number in range(int(rest)):
+                yield f"{number} "
+                await asyncio.sleep(0.001)
+        case "gate":
+            await GATES[rest].wait()
+        case "open":
+            GATES[rest].set()
+        case "exit":
+            raise SystemExit(3)
         case _:
             yield f"({verb})"
 
 
 def threaded(request: Request) -> Iterator[str]:
     """A synchronous agent: runs in a thread and stops at its next word."""
-    trace(request.run_id, "started")
+    trace(request, "started")
     try:
         for word in request.text.split():
             yield word
             time.sleep(0.01)
     finally:
-        trace(request.run_id, "closed")
+        trace(request, "closed")
+
+
+def blocked(request: Request) -> Iterator[str]:
+    """A synchronous agent whose tool never comes back, while the server runs."""
+    trace(request, "started")
+    yield "working"
+    time.sleep(3600)
 
 
 async def whole(request: Request) -> str:

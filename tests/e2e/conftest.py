@@ -34,6 +34,25 @@ def config(upstream: str = "http://127.0.0.1:9", **changes: Any) -> dict[str, An
     return base | changes
 
 
+def hasty(upstream: str = "http://127.0.0.1:9", **changes: Any) -> dict[str, Any]:
+    """The same with all times short, and with the actor once more under each setting that has to do with time."""
+    base = config(upstream)
+    actor = base["agents"]["actor"]
+    settings: dict[str, dict[str, Any]] = {
+        "patient": {"first_byte": 60.0},
+        "prompt": {"first_byte": 0.0},
+        "stays": {"on_disconnect": "continue"},
+        "chunks": {"keepalive_style": "chunk"},
+        "mute": {"keepalive_style": "off"},
+        "brief": {"timeout": 0.3},
+        "lively": {"idle_timeout": 0.2},
+    }
+    blocked = actor | {"options": {"function": f"{HERE / 'agents.py'}:blocked"}}
+    base["agents"] |= {name: actor | own for name, own in settings.items()} | {"blocked": blocked}
+    chat = {"keepalive": 0.05, "keepalive_json": True, "first_byte": 0.05, "send_timeout": 2.0}
+    return base | {"dialects": {"chat": chat}, "runs": {"cancel_grace": 0.3}} | changes
+
+
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[Upstream]:
     with Upstream() as fake:
@@ -44,4 +63,11 @@ def upstream() -> Iterator[Upstream]:
 def server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Server]:
     folder: Path = tmp_path_factory.mktemp("server")
     with serving(folder, config(upstream.url)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Server]:
+    """A server in a hurry: see `hasty`."""
+    with serving(tmp_path_factory.mktemp("quick"), hasty(upstream.url)) as running:
         yield running
