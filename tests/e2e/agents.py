@@ -3,7 +3,8 @@
 `say WORD...` yields each word; `wait` is silent until cancelled; `pause SECONDS`; `fail`; `usage IN OUT`; `think TEXT`;
 `tool` runs a tool of its own; `client NAME JSON` asks for a tool of the caller's; `length`;
 `flood N` yields N kilobytes; `drip N` a piece a millisecond; `gate NAME` waits for a run that says `open NAME`;
-`exit` raises `SystemExit`; with `swallow` in the text the agent swallows every cancel.
+`raise NAME` raises that exception; `spoil` is silent, and fails on being cancelled; `quiet` says nothing;
+with `swallow` in the text the agent swallows every cancel.
 What becomes of each run is written to the file `trace`, one line a step: run, step, time, `mark` of the metadata.
 """
 
@@ -21,6 +22,7 @@ from adapters.plain import Request
 from proxy.events import Completed, Event, ReasoningDelta, TextDelta, ToolCallDelta, ToolResult, Usage
 
 TRACE = Path("trace")
+CRASHES = {crash.__name__: crash for crash in (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)}
 GATES: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
 
@@ -86,8 +88,15 @@ async def act(verb: str, rest: str) -> AsyncIterator[str | Event]:
             await GATES[rest].wait()
         case "open":
             GATES[rest].set()
-        case "exit":
-            raise SystemExit(3)
+        case "raise":
+            raise CRASHES[rest]
+        case "spoil":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise ValueError("the agent's secret")
+        case "quiet":
+            pass
         case _:
             yield f"({verb})"
 

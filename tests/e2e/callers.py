@@ -83,9 +83,19 @@ class Caller:
         self._sock = dialled(server, buffer)
         self._http = http.client.HTTPConnection(*address(server))
         self._http.sock = self._sock
-        given = {"authorization": f"Bearer {KEY}", "content-type": "application/json", **(headers or {})}
-        self._http.request("POST", path, asked(text, self.mark, **fields), given)
+        self._headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json", **(headers or {})}
+        self._path = path
+        self._ask(text, **fields)
+
+    def _ask(self, text: str, **fields: Any) -> None:
+        self._http.request("POST", self._path, asked(text, self.mark, **fields), self._headers)
         self._response: http.client.HTTPResponse | None = None
+
+    def again(self, text: str) -> Self:
+        """Ask once more on the same connection, and read the answer to its end."""
+        self.text, self._body = "", b""
+        self._ask(text)
+        return self.rest()
 
     @property
     def response(self) -> http.client.HTTPResponse:

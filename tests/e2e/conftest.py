@@ -45,7 +45,7 @@ def hasty(upstream: str = "http://127.0.0.1:9", **changes: Any) -> dict[str, Any
         "chunks": {"keepalive_style": "chunk"},
         "mute": {"keepalive_style": "off"},
         "brief": {"timeout": 0.3},
-        "lively": {"idle_timeout": 0.2},
+        "lively": {"idle_timeout": 1.0},
     }
     blocked = actor | {"options": {"function": f"{HERE / 'agents.py'}:blocked"}}
     base["agents"] |= {name: actor | own for name, own in settings.items()} | {"blocked": blocked}
