@@ -17,11 +17,27 @@ from proxy.api.parse import read_body
 from proxy.api.streaming import EventStream, Refuse, WholeAnswer
 from proxy.errors import NotAllowed, ProxyError
 from proxy.model import Run, new_id
-from proxy.runs.manager import RunManager
+from proxy.runs.manager import Order, RunManager
 from proxy.runs.turns import turn_of
 from proxy.settings import Chat, RequestLimits
 from proxy.wire.chat import ChatEncoder, ChatFold, Head
 from proxy.wire.group import GroupEncoder, GroupFold
+
+
+class Started:
+    """The runs of a request: `made` by it, or only joined, because it repeats an earlier one."""
+
+    __slots__ = ("made", "runs")
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.made: list[Run] = []
+
+    async def add(self, manager: RunManager, order: Order) -> None:
+        run = await manager.create(order)
+        self.runs.append(run)
+        if run.run_id == order.input.run_id:
+            self.made.append(run)
 
 
 class ChatCompletions:
@@ -39,43 +55,45 @@ class ChatCompletions:
             if scope["method"] != "POST":
                 raise NotAllowed("Use POST for chat completions.")
             asked = await self._reader.read(dict(scope["headers"]), await read_body(receive), state["caller"])
-            runs = await self._start(asked)
+            started = await self._start(asked)
         except ProxyError as error:
             await reply_to(error, Dialect.OPENAI, request_id).send(send)
             return
         respond = self._stream if asked.request.stream else self._answer
         try:
-            await respond(asked, runs, refusing(Dialect.OPENAI, request_id))(scope, receive, send)
+            await respond(asked, started, refusing(Dialect.OPENAI, request_id))(scope, receive, send)
         finally:
-            if len(runs) > 1 and asked.options.on_disconnect == "cancel":
-                self._stop(runs)
+            if len(started.runs) > 1 and asked.options.on_disconnect == "cancel":
+                self._stop(started.made)
 
-    async def _start(self, asked: Asked) -> list[Run]:
+    async def _start(self, asked: Asked) -> Started:
         """Make the runs; if one cannot be made, none is left behind."""
         agent, tenant, options = asked.published.agent, asked.caller.tenant, asked.options
         turn = await turn_of(self._manager, agent, tenant, options.thread_id, asked.request.messages)
         count = asked.request.n or 1
+        started = Started()
         if count == 1:
-            return [await self._manager.create(self._reader.order(asked, turn))]
+            await started.add(self._manager, self._reader.order(asked, turn))
+            return started
         group = new_id()
-        runs: list[Run] = []
         try:
             for number in range(count):
                 one = msgspec.structs.replace(turn, thread_id=new_id())
-                runs.append(await self._manager.create(self._reader.order(asked, one, group=group, number=number)))
+                await started.add(self._manager, self._reader.order(asked, one, group=group, number=number))
         except BaseException:
-            self._stop(runs)
+            self._stop(started.made)
             raise
-        return runs
+        return started
 
     def _stop(self, runs: list[Run]) -> None:
         for run in runs:
             self._manager.stop(run)
 
-    def _stream(self, asked: Asked, runs: list[Run], refuse: Refuse) -> EventStream[Any]:
+    def _stream(self, asked: Asked, started: Started, refuse: Refuse) -> EventStream[Any]:
+        runs = started.runs
         head = head_of(asked, runs)
         include_usage = bool(asked.request.stream_options and asked.request.stream_options.include_usage)
-        options, delivery = asked.options, self._delivery(asked, runs)
+        options, delivery = asked.options, self._delivery(asked, started)
         encoders = [
             ChatEncoder(
                 head,
@@ -91,15 +109,16 @@ class ChatCompletions:
         wire = GroupEncoder(encoders, include_usage=include_usage)
         return EventStream(partial(merged, self._manager, runs), wire, delivery, refuse)
 
-    def _answer(self, asked: Asked, runs: list[Run], refuse: Refuse) -> WholeAnswer[Any]:
-        head, delivery = head_of(asked, runs), self._delivery(asked, runs)
+    def _answer(self, asked: Asked, started: Started, refuse: Refuse) -> WholeAnswer[Any]:
+        runs = started.runs
+        head, delivery = head_of(asked, runs), self._delivery(asked, started)
         folds = [ChatFold(head, asked.options.shown, index=i) for i in range(len(runs))]
         if len(runs) == 1:
             return WholeAnswer(partial(self._manager.follow, runs[0]), folds[0], delivery, refuse)
         return WholeAnswer(partial(merged, self._manager, runs), GroupFold(head, folds), delivery, refuse)
 
-    def _delivery(self, asked: Asked, runs: list[Run]) -> Delivery:
-        return delivery_of(asked, runs, self._chat, lambda: self._stop(runs))
+    def _delivery(self, asked: Asked, started: Started) -> Delivery:
+        return delivery_of(asked, started.runs, self._chat, lambda: self._stop(started.made))
 
 
 def delivery_of(asked: Asked, runs: list[Run], chat: Chat, stop: Callable[[], None]) -> Delivery:

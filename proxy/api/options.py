@@ -45,10 +45,10 @@ def options_of(request: ChatRequest, headers: Headers, agent: Agent, chat: Chat)
         asked = _filled(asked, _from_headers(headers))
     own = agent.settings
     style = own.keepalive_style or chat.keepalive_style
+    # Who names a request means to ask for it again: the run goes on for the next attempt to join.
+    default = "continue" if b"idempotency-key" in headers else chat.on_disconnect
     return Options(
-        on_disconnect="continue"
-        if asked.background
-        else asked.on_disconnect or own.on_disconnect or chat.on_disconnect,
+        on_disconnect=asked.on_disconnect or ("continue" if asked.background else own.on_disconnect or default),
         keepalive=0.0 if style == "off" else _keepalive(asked, own.keepalive, chat.keepalive),
         chunk_pings=style == "chunk",
         first_byte=chat.first_byte if own.first_byte is None else own.first_byte,
