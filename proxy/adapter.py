@@ -6,13 +6,13 @@ An adapter turns one kind of agent into a stream of events. It knows nothing of 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from proxy.events import Event
 from proxy.messages import Message, Tool
@@ -28,6 +28,51 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     calls: dict[str, str] = {}
     interrupts: dict[str, Raw] = {}
     text: str | None = None
+
+
+class Goto(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A node to go to, with an input of its own where one is given."""
+
+    node: str
+    input: Raw | None = None
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run does to the state before it goes on; `resume` is one value, or an object of values by interrupt id."""
+
+    resume: Raw | UnsetType = UNSET
+    update: Raw | None = None
+    goto: tuple[Goto, ...] = ()
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A place in a thread's history. Without an id: the newest of its namespace; the root's namespace is empty."""
+
+    checkpoint_id: str | UnsetType = UNSET
+    thread_id: str = ""
+    checkpoint_ns: str | UnsetType = UNSET
+    checkpoint_map: dict[str, str] | UnsetType | None = UNSET
+    """The checkpoints of the graphs around a sub-graph's, by namespace."""
+
+
+class Native(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the native runs API adds to a run. The run's `input` is the agent's own, and null goes on from the state."""
+
+    command: Command | None = None
+    """In place of the input."""
+    checkpoint: Checkpoint | None = None
+    """Where to go on from; None for the thread's newest state."""
+    interrupt_before: tuple[str, ...] = ()
+    """Nodes to stop before; `*` is all."""
+    interrupt_after: tuple[str, ...] = ()
+    durability: Literal["async", "sync", "exit"] | None = None
+    subgraphs: bool = False
+    """Whether what sub-graphs do streams too."""
+    tags: tuple[str, ...] = ()
+    configurable: dict[str, Any] = {}
+    """Keys that steer the framework or that the agent's options set are left out by the adapter."""
+    metadata: dict[str, Any] = {}
+    """Kept with each checkpoint and shown with each message."""
 
 
 class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,6 +92,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The agent's own input where a caller gave one; `messages` is empty then."""
     modes: frozenset[str] = frozenset()
     """Native modes to emit `Frame`s for; empty for chat."""
+    native: Native | None = None
+    """Set on runs of the native runs API; such a run has no `messages` and no `answer`."""
     answer: Answer | None = None
     """Set on a run that resumes a paused one."""
     metadata: dict[str, str] = {}
@@ -54,7 +101,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     headers: dict[str, str] = {}
     """Request headers that the config lists in `forward_headers`, names in lower case."""
     context: dict[str, Any] = {}
-    """Values from the request; an adapter passes on only keys that its options list."""
+    """Values from the request; an adapter passes on only keys that its options list, on a native run those that the
+    agent's schema has."""
     model: str | None = None
     """Overrides the agent's own model; for an agent that publishes many, the published id that was asked for."""
     max_steps: int | None = None
@@ -108,6 +156,130 @@ class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For an adapter that takes no options."""
 
 
+class ThreadName(msgspec.Struct, frozen=True, kw_only=True):
+    """A thread, as its caller knows it."""
+
+    tenant: str = "default"
+    thread_id: str
+
+    @property
+    def key(self) -> str:
+        """`RunInput.thread_key` of the thread's runs."""
+        return f"{self.tenant}:{self.thread_id}"
+
+
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """A question that waits for an answer, as states show it."""
+
+    id: str
+    value: Raw
+
+
+class StateTask(msgspec.Struct, frozen=True, kw_only=True):
+    """One task of the step that a state is before, or was. `checkpoint` or `state` is its sub-graph's."""
+
+    id: str
+    name: str
+    path: tuple[Any, ...] = ()
+    error: str | None = None
+    interrupts: tuple[Asking, ...] = ()
+    checkpoint: Checkpoint | None = None
+    state: State | None = None
+    result: Raw | None = None
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """A thread's state at one checkpoint, in the JSON shape of the native API."""
+
+    values: Raw = Raw(b"{}")
+    next: tuple[str, ...] = ()
+    tasks: tuple[StateTask, ...] = ()
+    metadata: Raw | None = None
+    created_at: str | None = None
+    checkpoint: Checkpoint | None = None
+    parent_checkpoint: Checkpoint | None = None
+    interrupts: tuple[Asking, ...] = ()
+    checkpoint_id: str | None = None
+    parent_checkpoint_id: str | None = None
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """Values written to a state as if a node had; null as `__end__` ends what the thread has still to do."""
+
+    values: Raw | None = None
+    as_node: str | None = None
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """A moment in a thread's life to go back to: what came after `newest` goes, and `writes` are put back.
+
+    `writes` are for the adapter that made the mark alone.
+    """
+
+    newest: str
+    writes: tuple[tuple[Any, ...], ...] = ()
+    anywhere: bool = False
+
+
+class ThreadState(ABC):
+    """The threads of an agent that keeps their state itself. Nothing here may meet a run of the same thread.
+
+    All but `mark` raise `BadRequest` for what the agent refuses; threads that it never saw are empty.
+    """
+
+    @abstractmethod
+    async def state(
+        self, thread: ThreadName, checkpoint: Checkpoint | None = None, *, subgraphs: bool = False
+    ) -> State:
+        """The state now or at a checkpoint. `subgraphs`: each task that is a sub-graph shows its state."""
+
+    @abstractmethod
+    async def history(
+        self,
+        thread: ThreadName,
+        *,
+        limit: int,
+        before: Checkpoint | None = None,
+        checkpoint: Checkpoint | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> list[State]:
+        """States, newest first. `checkpoint` names the sub-graph whose history is asked for, or one state."""
+
+    @abstractmethod
+    async def update(
+        self, thread: ThreadName, steps: Sequence[Sequence[Update]], checkpoint: Checkpoint | None = None
+    ) -> Checkpoint:
+        """Write to the state, one checkpoint a step, from the newest on or from an older one: a branch."""
+
+    @abstractmethod
+    async def copy(self, source: ThreadName, target: ThreadName) -> None:
+        """Give `target`, which is empty, all that `source` has."""
+
+    @abstractmethod
+    async def mark(self, thread: ThreadName, *, anywhere: bool = False) -> Mark:
+        """What `rollback` needs, taken before a run begins. `anywhere`: the run goes on from an older checkpoint."""
+
+    @abstractmethod
+    async def rollback(self, thread: ThreadName, mark: Mark) -> None:
+        """Take back all that happened to the thread since, sub-graphs and answers to questions included."""
+
+
+class Blueprint(ABC):
+    """What an agent is made of, as JSON in the shape of the native API."""
+
+    @abstractmethod
+    async def drawing(self, *, xray: int | bool = False) -> Raw:
+        """Nodes and edges. `xray`: with those inside of sub-graphs, to that depth or all."""
+
+    @abstractmethod
+    async def schemas(self) -> Raw:
+        """JSON schemas of input, output, state, config and context; null where there is none."""
+
+    @abstractmethod
+    async def subgraphs(self, namespace: str | None = None, *, recurse: bool = False) -> Raw:
+        """The schemas of the sub-graphs by namespace: all, or the one named. `recurse`: theirs too."""
+
+
 class Adapter(ABC):
     """One agent. Built once when the server starts; `stream` is called once a run, many at a time."""
 
@@ -119,6 +291,10 @@ class Adapter(ABC):
     """True where `RunInput.model` is honoured."""
     takes_tools: ClassVar[str] = "ignore"
     """What becomes of the caller's tools where the config says nothing: `pass`, `offer` or `ignore`."""
+    threads: ThreadState | None = None
+    """Set where the agent keeps its threads' state itself."""
+    blueprint: Blueprint | None = None
+    """Set where the agent can say what it is made of."""
 
     def __init__(self, options: Any, site: Site) -> None:
         self.options = options

@@ -137,26 +137,23 @@ class Scratch(InMemorySaver):
         config: RunnableConfig = {"configurable": {"thread_id": thread_key}}
         found = [checkpoint async for checkpoint in self.alist(config)]
         for checkpoint in reversed(found):
-            await _copy(checkpoint, saver)
+            await put(saver, checkpoint, thread_key)
 
 
-async def _copy(found: CheckpointTuple, saver: Saver) -> None:
-    place = found.config["configurable"]
+async def put(saver: Saver, found: CheckpointTuple, thread_key: str) -> None:
+    """Write a checkpoint and its pending writes to a thread, in this saver or another."""
+    ns = found.config["configurable"]["checkpoint_ns"]
     parent = (found.parent_config or {}).get("configurable", {})
-    config: RunnableConfig = {
-        "configurable": {
-            "thread_id": place["thread_id"],
-            "checkpoint_ns": place["checkpoint_ns"],
-            "checkpoint_id": parent.get("checkpoint_id"),
-        }
-    }
+    place = {"thread_id": thread_key, "checkpoint_ns": ns}
+    under: RunnableConfig = {"configurable": {**place, "checkpoint_id": parent.get("checkpoint_id")}}
     versions = found.checkpoint["channel_versions"]
-    await saver.aput(config, found.checkpoint, found.metadata, versions)
+    await saver.aput(under, found.checkpoint, found.metadata, versions)
     writes: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
     for task, channel, value in found.pending_writes or ():
         writes[task].append((channel, value))
+    at: RunnableConfig = {"configurable": {**place, "checkpoint_id": found.checkpoint["id"]}}
     for task, values in writes.items():
-        await saver.aput_writes(found.config, values, task)
+        await saver.aput_writes(at, values, task)
 
 
 def types_in(annotation: Any, found: set[type]) -> None:

@@ -5,22 +5,31 @@ Sync nodes and tools run in the event loop's default executor: LangGraph offers 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
+from itertools import chain
 from typing import Any, ClassVar, cast
 
 import msgspec
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
 
+from adapters.langgraph.blueprint import Drawing
+from adapters.langgraph.calls import Path
 from adapters.langgraph.checkpoints import Checkpoints, Saver, Scratch
 from adapters.langgraph.faults import upstream_error
+from adapters.langgraph.frames import Frames, failed
 from adapters.langgraph.inputs import config_of, context_of, input_of
 from adapters.langgraph.load import Graph, Loaded, Source
+from adapters.langgraph.native import EVENTS, halts, located, streamed, with_events
 from adapters.langgraph.options import GraphOptions
+from adapters.langgraph.threads import Threads
 from adapters.langgraph.translate import MODES, Translator
-from proxy.adapter import Adapter, RunInput, Site
+from proxy.adapter import Adapter, Native, RunInput, Site
+from proxy.errors import RunLimit
 from proxy.events import Event
+
+Feed = Callable[[Path, str, Any], Iterable[Event]]
 
 
 class LangGraphAdapter(Adapter):
@@ -30,12 +39,17 @@ class LangGraphAdapter(Adapter):
     """
 
     Options: ClassVar[type[msgspec.Struct]] = GraphOptions
+    native: ClassVar[bool] = True
     options: GraphOptions
+    threads: Threads
+    blueprint: Drawing
 
     def __init__(self, options: GraphOptions, site: Site) -> None:
         super().__init__(options, site)
         self._source = Source(options, site)
         self._checkpoints = Checkpoints.of(site)
+        self.threads = Threads(options, site, self._source, self._checkpoints)
+        self.blueprint = Drawing(options, site, self._source)
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
@@ -57,7 +71,8 @@ class LangGraphAdapter(Adapter):
             client_tools=frozenset(tool.function.name for tool in run.tools if tool.function),
             known=[f"{run.run_id}-{number}" for number in range(len(run.messages))],
         )
-        feed, spent = translator.feed, translator.meter.spent
+        spent = translator.meter.spent
+        feed = translator.feed if not run.modes else _both(Frames(run).feed, translator.feed)
         config = config_of(run, self.options)
         async with AsyncExitStack() as stack:
             loaded = await self._source.loaded(config, stack)
@@ -71,13 +86,15 @@ class LangGraphAdapter(Adapter):
                             yield event
                         while spent:
                             yield spent.popleft()
-            except GraphRecursionError:
-                translator.out_of_steps()
             except Exception as error:
-                fault = upstream_error(error)
-                if fault is None:
+                fault = _fault(run, error)
+                if run.modes and fault is not None:
+                    yield failed(error, fault)
+                if fault is error:
                     raise
-                raise fault from error
+                if fault is not None:
+                    raise fault from error
+                translator.out_of_steps()
             while spent:
                 yield spent.popleft()
             if translator.paused and not translator.interrupts:
@@ -89,36 +106,49 @@ class LangGraphAdapter(Adapter):
     async def _parts(
         self, run: RunInput, loaded: Loaded, graph: Graph, config: RunnableConfig
     ) -> AsyncGenerator[tuple[Any, ...]]:
-        parts = graph.astream(
-            await input_of(run, self.options, loaded, graph, config),
-            config,
-            context=context_of(run, self.options, loaded),
-            stream_mode=list(MODES),
-            subgraphs=self.options.subgraphs,
-            durability="exit" if isinstance(graph.checkpointer, Scratch) else None,
-        )
-        return cast(AsyncGenerator[tuple[Any, ...]], parts)
+        native = run.native or Native(subgraphs=self.options.subgraphs)
+        input = await input_of(run, self.options, loaded, graph, config)
+        how: dict[str, Any] = {
+            "context": context_of(run, self.options, loaded),
+            "stream_mode": streamed(run.modes, MODES),
+            "subgraphs": native.subgraphs,
+            "durability": native.durability or ("exit" if isinstance(graph.checkpointer, Scratch) else None),
+            **halts(native),
+        }
+        begin = located(config, native.checkpoint)
+        if EVENTS in run.modes:
+            return with_events(graph, input, begin, **how)
+        return cast(AsyncGenerator[tuple[Any, ...]], graph.astream(input, begin, **how))
 
     async def _saver(self, run: RunInput, loaded: Loaded) -> Saver | None:
         """Where this run finds and leaves its state."""
         begins = run.fresh and run.answer is None
         if begins and run.temporary and loaded.graph.checkpointer is not False:
             return Scratch(loaded.own_saver)
-        saver = await self._durable(loaded)
+        saver = await self.threads.saver(loaded)
         if saver is not None and begins:
             await saver.adelete_thread(run.thread_key)
         return saver
 
-    async def _durable(self, loaded: Loaded) -> Saver | None:
-        if loaded.graph.checkpointer is False:
-            return None
-        return loaded.own_saver or (await self._checkpoints.saver()).with_allowlist(loaded.state_types)
-
     async def _keep(self, run: RunInput, loaded: Loaded, saver: Saver | None, *, paused: bool) -> None:
         """Move the state of a pause to where it is found again; clear away what a temporary thread leaves."""
         if isinstance(saver, Scratch):
-            durable = await self._durable(loaded) if paused else None
+            durable = await self.threads.saver(loaded) if paused else None
             if durable is not None:
                 await saver.move(durable, run.thread_key)
         elif run.temporary and saver is not None and not paused:
             await saver.adelete_thread(run.thread_key)
+
+
+def _fault(run: RunInput, error: Exception) -> Exception | None:
+    """What the run fails with; None where a chat only used up its steps."""
+    if isinstance(error, GraphRecursionError):
+        return None if run.native is None else RunLimit("The agent took more steps than it may.")
+    return upstream_error(error) or error
+
+
+def _both(one: Feed, other: Feed) -> Feed:
+    def feed(ns: Path, mode: str, payload: Any) -> Iterable[Event]:
+        return chain(one(ns, mode, payload), other(ns, mode, payload))
+
+    return feed

@@ -11,6 +11,7 @@ from langgraph.types import Command
 
 from adapters.langgraph.load import Graph, Loaded
 from adapters.langgraph.messages import to_langchain
+from adapters.langgraph.native import configured, given
 from adapters.langgraph.options import GraphOptions
 from adapters.langgraph.translate import BREAKPOINT
 from proxy.adapter import Answer, RunInput
@@ -25,6 +26,8 @@ def config_of(run: RunInput, options: GraphOptions) -> RunnableConfig:
     config: RunnableConfig = {
         "configurable": {**options.configurable, **_from_request(run, options), "thread_id": run.thread_key}
     }
+    if run.native is not None:
+        configured(config, run, run.native)
     limit = run.max_steps or options.recursion_limit
     if limit is not None:
         config["recursion_limit"] = limit
@@ -45,12 +48,17 @@ def _from_request(run: RunInput, options: GraphOptions) -> dict[str, Any]:
 
 def context_of(run: RunInput, options: GraphOptions, loaded: Loaded) -> dict[str, Any] | None:
     """The graph's context: the config's values, and those of the request's that its schema has a field for."""
-    asked = {key: value for key, value in _from_request(run, options).items() if key in loaded.context_fields}
+    told = _from_request(run, options)
+    if run.native is not None:
+        told = {key: value for key, value in run.context.items() if key not in options.context} | told
+    asked = {key: value for key, value in told.items() if key in loaded.context_fields}
     return {**options.context, **asked} or None
 
 
 async def input_of(run: RunInput, options: GraphOptions, loaded: Loaded, graph: Graph, config: RunnableConfig) -> Any:
     """Raises `NotWaiting` if the run answers what nobody asked."""
+    if run.native is not None:
+        return given(run, run.native)
     if run.answer is not None:
         return await _resumed(run, run.answer, options, graph, config)
     if run.input is not None:
