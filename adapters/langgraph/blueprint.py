@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from langchain_core.runnables.graph import Node
 from langgraph.pregel import Pregel
 from msgspec import Raw
 from pydantic import BaseModel, ConfigDict, PydanticUserError, create_model
@@ -31,8 +30,7 @@ class Drawing(Blueprint):
         async with self._opened() as graph:
             drawn = await graph.aget_graph(xray=xray)
         shown = drawn.to_json()
-        nodes = [_node(node) for node in drawn.nodes.values()]
-        return raw({"nodes": nodes, "edges": shown["edges"]})
+        return raw({**shown, "nodes": [_node(node) for node in shown["nodes"]]})
 
     async def schemas(self) -> Raw:
         async with self._opened() as graph:
@@ -50,10 +48,9 @@ class Drawing(Blueprint):
             yield loaded.graph.copy({"name": self._agent})
 
 
-def _node(node: Node) -> dict[str, Any]:
-    if node.data is None:
-        return {"id": node.id}
-    return {"id": node.id, "type": "runnable", "data": {"name": node.name}}
+def _node(node: dict[str, Any]) -> dict[str, Any]:
+    """Without the name of the class that runs it."""
+    return {**node, "data": {"name": node["id"]}} if node.get("type") == "runnable" else node
 
 
 def _schemas(graph: Graph) -> dict[str, Schema]:
@@ -81,6 +78,6 @@ def _state_schema(graph: Graph) -> Schema:
         if not name.startswith("_")
     }
     model: type[BaseModel] = create_model(
-        f"{graph.get_name()}_state", __config__=ConfigDict(arbitrary_types_allowed=True), **fields
+        graph.get_name("State"), __config__=ConfigDict(arbitrary_types_allowed=True), **fields
     )
     return model.model_json_schema()

@@ -56,9 +56,9 @@ def context_of(run: RunInput, options: GraphOptions, loaded: Loaded) -> dict[str
 
 
 async def input_of(run: RunInput, options: GraphOptions, loaded: Loaded, graph: Graph, config: RunnableConfig) -> Any:
-    """Raises `NotWaiting` if the run answers what nobody asked."""
+    """Raises `NotWaiting` if the run answers what nobody asked, `Conflict` if nobody is left to take the answer."""
     if run.native is not None:
-        return given(run, run.native)
+        return await given(run, run.native, graph, config)
     if run.answer is not None:
         return await _resumed(run, run.answer, options, graph, config)
     if run.input is not None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import Command, Send, StreamMode
 from msgspec import UNSET
 
@@ -16,9 +17,12 @@ from adapters.langgraph.load import Graph
 from adapters.langgraph.options import RESERVED
 from proxy.adapter import Checkpoint, Goto, Native, RunInput
 from proxy.adapter import Command as Asked
+from proxy.errors import Conflict
 
 Part = tuple[Any, ...]
 """Namespace (where sub-graphs stream too), mode and payload."""
+TO_NODE = "branch:to:"
+"""How the channels begin that say which node is next."""
 EVENTS = "events"
 """The mode that shows everything that happens within a graph."""
 STREAMED = frozenset({"values", "updates", "custom", "debug", "tasks", "checkpoints"})
@@ -55,14 +59,26 @@ def located(config: RunnableConfig, checkpoint: Checkpoint | None) -> RunnableCo
     return {**config, "configurable": {**config["configurable"], **known}}
 
 
-def given(run: RunInput, native: Native) -> Any:
-    """What goes in; None goes on from the state."""
-    if native.command is not None:
-        return command_of(native.command)
-    return None if run.input is None else msgspec.json.decode(run.input)
+async def given(run: RunInput, native: Native, graph: Graph, config: RunnableConfig) -> Any:
+    """What goes in; None goes on from the state. Raises `Conflict` for an answer that no node is left to take."""
+    if native.command is None:
+        return None if run.input is None else msgspec.json.decode(run.input)
+    if native.command.resume is not UNSET:
+        await _check_nodes(graph, located(config, native.checkpoint))
+    return _command(native.command)
 
 
-def command_of(asked: Asked) -> Command[Any]:
+async def _check_nodes(graph: Graph, config: RunnableConfig) -> None:
+    """LangGraph passes over nodes that a changed graph no longer has, and with them the answer."""
+    saver = graph.checkpointer
+    saved = await saver.aget_tuple(config) if isinstance(saver, BaseCheckpointSaver) else None
+    for channel in saved.checkpoint["channel_values"] if saved is not None else ():
+        node = channel.removeprefix(TO_NODE)
+        if node != channel and node not in graph.nodes:
+            raise Conflict(f"This thread waits at the node `{node}`, which the agent's graph no longer has.")
+
+
+def _command(asked: Asked) -> Command[Any]:
     resume = {} if asked.resume is UNSET else {"resume": msgspec.json.decode(asked.resume)}
     update = None if asked.update is None else _update(msgspec.json.decode(asked.update))
     return Command(update=update, goto=[_target(goto) for goto in asked.goto], **resume)
