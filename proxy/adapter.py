@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from proxy.events import Event
+from proxy.events import NULL, Event
 from proxy.messages import Message, Tool
 
 
@@ -31,17 +31,20 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Goto(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A node to go to, with an input of its own where one is given."""
+    """A node to go to, with an input of its own unless that is null."""
 
     node: str
-    input: Raw | None = None
+    input: Raw = NULL
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run does to the state before it goes on; `resume` is one value, or an object of values by interrupt id."""
+    """What a run does to the state before it goes on; null is nothing.
 
-    resume: Raw | UnsetType = UNSET
-    update: Raw | None = None
+    `resume` is one answer, or an object of answers by interrupt id.
+    """
+
+    resume: Raw = NULL
+    update: Raw = NULL
     goto: tuple[Goto, ...] = ()
 
 
@@ -88,8 +91,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tools of the caller's that the agent may ask for (already filtered by the agent's `client_tools`)."""
     params: dict[str, Raw] = {}
     """Every other field of the request as JSON: temperature, max_tokens, response_format, tools, ..."""
-    input: Raw | None = None
-    """The agent's own input where a caller gave one; `messages` is empty then."""
+    input: Raw = NULL
+    """The agent's own input where a caller gave one, else null; `messages` is empty then."""
     modes: frozenset[str] = frozenset()
     """Native modes to emit `Frame`s for; empty for chat."""
     native: Native | None = None
@@ -185,7 +188,7 @@ class StateTask(msgspec.Struct, frozen=True, kw_only=True):
     interrupts: tuple[Asking, ...] = ()
     checkpoint: Checkpoint | None = None
     state: State | None = None
-    result: Raw | None = None
+    result: Raw = NULL
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +197,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     values: Raw = Raw(b"{}")
     next: tuple[str, ...] = ()
     tasks: tuple[StateTask, ...] = ()
-    metadata: Raw | None = None
+    metadata: Raw = NULL
     created_at: str | None = None
     checkpoint: Checkpoint | None = None
     parent_checkpoint: Checkpoint | None = None
@@ -206,7 +209,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 class Update(msgspec.Struct, frozen=True, kw_only=True):
     """Values written to a state as if a node had; null as `__end__` ends what the thread has still to do."""
 
-    values: Raw | None = None
+    values: Raw = NULL
     as_node: str | None = None
 
 

@@ -16,6 +16,7 @@ from adapters.langgraph.options import GraphOptions
 from adapters.langgraph.translate import BREAKPOINT
 from proxy.adapter import Answer, RunInput
 from proxy.errors import NotWaiting
+from proxy.events import NULL
 
 CLIENT_TOOLS = "client_tools"
 """The key under which a graph finds the tools that the caller offers, as dicts in OpenAI's form."""
@@ -61,7 +62,7 @@ async def input_of(run: RunInput, options: GraphOptions, loaded: Loaded, graph: 
         return await given(run, run.native, graph, config)
     if run.answer is not None:
         return await _resumed(run, run.answer, options, graph, config)
-    if run.input is not None:
+    if run.input != NULL:
         return msgspec.json.decode(run.input)
     if loaded.takes_text:
         return {options.input_key: run.text}

@@ -18,6 +18,7 @@ from adapters.langgraph.options import RESERVED
 from proxy.adapter import Checkpoint, Goto, Native, RunInput
 from proxy.adapter import Command as Asked
 from proxy.errors import Conflict
+from proxy.events import NULL
 
 Part = tuple[Any, ...]
 """Namespace (where sub-graphs stream too), mode and payload."""
@@ -62,8 +63,8 @@ def located(config: RunnableConfig, checkpoint: Checkpoint | None) -> RunnableCo
 async def given(run: RunInput, native: Native, graph: Graph, config: RunnableConfig) -> Any:
     """What goes in; None goes on from the state. Raises `Conflict` for an answer that no node is left to take."""
     if native.command is None:
-        return None if run.input is None else msgspec.json.decode(run.input)
-    if native.command.resume is not UNSET:
+        return msgspec.json.decode(run.input)
+    if native.command.resume != NULL:
         await _check_nodes(graph, located(config, native.checkpoint))
     return _command(native.command)
 
@@ -79,9 +80,11 @@ async def _check_nodes(graph: Graph, config: RunnableConfig) -> None:
 
 
 def _command(asked: Asked) -> Command[Any]:
-    resume = {} if asked.resume is UNSET else {"resume": msgspec.json.decode(asked.resume)}
-    update = None if asked.update is None else _update(msgspec.json.decode(asked.update))
-    return Command(update=update, goto=[_target(goto) for goto in asked.goto], **resume)
+    return Command(
+        resume=msgspec.json.decode(asked.resume),
+        update=_update(msgspec.json.decode(asked.update)),
+        goto=[_target(goto) for goto in asked.goto],
+    )
 
 
 def _update(update: Any) -> Any:
@@ -90,7 +93,7 @@ def _update(update: Any) -> Any:
 
 
 def _target(goto: Goto) -> Send | str:
-    return goto.node if goto.input is None else Send(goto.node, msgspec.json.decode(goto.input))
+    return goto.node if goto.input == NULL else Send(goto.node, msgspec.json.decode(goto.input))
 
 
 def halts(native: Native) -> dict[str, Any]:

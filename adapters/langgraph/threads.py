@@ -109,8 +109,7 @@ def _refusals() -> Iterator[None]:
 
 
 def _update(update: Update) -> StateUpdate:
-    values = None if update.values is None else msgspec.json.decode(update.values)
-    return StateUpdate(values, update.as_node)
+    return StateUpdate(msgspec.json.decode(update.values), update.as_node)
 
 
 def _state(snapshot: StateSnapshot, thread: ThreadName) -> State:
@@ -120,7 +119,7 @@ def _state(snapshot: StateSnapshot, thread: ThreadName) -> State:
         values=raw(snapshot.values),
         next=snapshot.next,
         tasks=tuple(_task(task, thread) for task in snapshot.tasks),
-        metadata=None if about is None else raw(about),
+        metadata=raw(about),
         created_at=snapshot.created_at,
         checkpoint=at,
         parent_checkpoint=parent,
@@ -140,7 +139,7 @@ def _task(task: PregelTask, thread: ThreadName) -> StateTask:
         interrupts=_asking(task.interrupts),
         checkpoint=_checkpoint(inner, thread) if isinstance(inner, dict) else None,
         state=_state(inner, thread) if isinstance(inner, StateSnapshot) else None,
-        result=None if task.result is None else raw(task.result),
+        result=raw(task.result),
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from proxy.adapter import RunInput
 from proxy.errors import BadRequest
+from proxy.events import NULL
 from proxy.messages import Message
 
 OURS = frozenset({"model", "messages", "stream", "stream_options", "n", "runwire"})
@@ -37,7 +38,7 @@ def body(run: RunInput, model: str, *, usage: bool = True) -> bytes:
 
 def messages(run: RunInput) -> tuple[Message, ...]:
     """The conversation, from wherever the run has it."""
-    if run.messages or run.input is None:
+    if run.messages or run.input == NULL:
         return run.messages
     try:
         return msgspec.json.decode(bytes(run.input), type=Given).messages

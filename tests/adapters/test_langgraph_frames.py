@@ -234,5 +234,5 @@ def test_a_stored_run_says_all_that_it_was_asked() -> None:
     start = Checkpoint(checkpoint_id="c1", checkpoint_ns="", checkpoint_map={"": "c0"})
     goto = (Goto(node="a"), Goto(node="b", input=Raw(b"{}")))
     command = Command(resume=Raw(b"null"), update=Raw(b"{}"), goto=goto)
-    run = native_run("asks", ["values"], command=command, checkpoint=start, interrupt_before="*", durability="sync")
+    run = native_run("asks", ["values"], {"draft": "d"}, command=command, checkpoint=start, interrupt_before="*")
     assert msgspec.json.decode(msgspec.json.encode(run), type=RunInput) == run

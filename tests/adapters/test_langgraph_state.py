@@ -163,9 +163,7 @@ def test_an_update_is_written_as_a_node_and_branches_from_an_older_state() -> No
         made = await adapter.threads.update(THREAD, [[update]])
         now = await adapter.threads.state(THREAD)
         assert (now.checkpoint, values(now), now.next) == (made, {"draft": "mine"}, ("review",))
-        assert {"source": "update", "step": 2, "graph_id": "a"}.items() <= msgspec.json.decode(
-            now.metadata or b""
-        ).items()
+        assert {"source": "update", "step": 2, "graph_id": "a"}.items() <= msgspec.json.decode(now.metadata).items()
         first = (await adapter.threads.history(THREAD, limit=10))[-1]
         branch = await adapter.threads.update(THREAD, [[update]], first.checkpoint)
         now = await adapter.threads.state(THREAD)
