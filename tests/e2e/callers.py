@@ -185,10 +185,14 @@ class Story:
         return json.loads(body)
 
     @property
-    def events(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[dict[str, Any]]:
         """The log as far as it has come."""
         _, body = fetch(self._server, f"/runs/{self.run_id}/events")
-        return [json.loads(line)["event"] for line in body.splitlines()]
+        return [json.loads(line) for line in body.splitlines()]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [entry["event"] for entry in self.entries]
 
     @property
     def text(self) -> str:
