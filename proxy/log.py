@@ -7,9 +7,12 @@ form. No configured secret ever leaves in a line, whoever wrote it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
@@ -22,6 +25,8 @@ from structlog.typing import EventDict, Processor
 
 from proxy.settings import Key, Settings
 
+GATHER = 0.1
+"""Seconds that a line waits for others to be written with."""
 _SHORTEST_SECRET = 4
 """Shorter ones would blot out half of every line."""
 _SECRET_NAMES = ("key", "secret", "token", "password", "authorization")
@@ -34,34 +39,74 @@ def setup(settings: Settings, file: BinaryIO | None = None) -> None:
     target: BinaryIO = file or getattr(sys.stderr, "buffer", None) or BytesIO()
     level = _LEVELS[settings.log.level]
     console = settings.log.format == "console" or (settings.log.format == "auto" and target.isatty())
+    # Unbuffered below: no line is half written when the process dies.
+    lines = Lines(getattr(target, "raw", target))
     structlog.configure(
         processors=_processors(console=console, colors=target.isatty(), secrets=tuple(secrets(settings))),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Unbuffered: one system call a line, and no line half written when the process dies.
-        logger_factory=lambda *names: Sink(names[0] if names else "", getattr(target, "raw", target)),
+        logger_factory=lambda *names: Sink(names[0] if names else "", lines),
         cache_logger_on_first_use=True,
     )
-    _route_stdlib(level)
+    _route_stdlib(level, lines)
+
+
+class Lines:
+    """Where finished lines go. A line that cannot be written is lost; nothing else may break for it.
+
+    On an event loop, what is no warning is written together with what else comes within `GATHER` seconds: a system
+    call for each line costs more than the line. The order is kept, and `flush` is called when the process ends.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._write = file.write
+        self._gathered: list[bytes] = []
+        self._due = 0.0
+        """When the oldest of them is written at the latest; the loop that was to do it may be gone."""
+        self._writing = threading.RLock()
+
+    def add(self, line: bytes) -> None:
+        self._gathered.append(line)
+        if len(self._gathered) > 1:
+            if time.monotonic() > self._due:
+                self.flush()
+            return
+        try:
+            asyncio.get_running_loop().call_later(GATHER, self.flush)
+            self._due = time.monotonic() + GATHER
+        except RuntimeError:
+            self.flush()
+
+    def put(self, line: bytes) -> None:
+        """Write it now."""
+        self._gathered.append(line)
+        self.flush()
+
+    def flush(self) -> None:
+        with self._writing:
+            count = len(self._gathered)
+            lines = b"".join(self._gathered[:count])
+            del self._gathered[:count]
+            try:
+                self._write(lines)
+            except (OSError, ValueError):
+                return
 
 
 class Sink:
-    """Where finished lines go. A line that cannot be written is lost; nothing else may break for it."""
+    """What one module writes to."""
 
-    def __init__(self, name: str, file: BinaryIO) -> None:
+    def __init__(self, name: str, lines: Lines) -> None:
         self.name = name
-        self._write = file.write
-
-    def msg(self, line: bytes) -> None:
-        try:
-            self._write(line)
-        except (OSError, ValueError):
-            return
-
-    log = debug = info = warning = warn = error = critical = fatal = exception = failure = msg
+        self.msg = self.log = self.debug = self.info = lines.add
+        self.warning = self.warn = self.error = self.critical = self.fatal = self.exception = self.failure = lines.put
 
 
 class Bridge(logging.Handler):
-    """Takes the lines of `logging` over."""
+    """Takes the lines of `logging` over, and with them its care that all is written when the process ends."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self.flush = lines.flush  # type: ignore[method-assign]
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -146,9 +191,9 @@ class Scrubber:
         return self(logger, method, line + b"\n")
 
 
-def _route_stdlib(level: int) -> None:
+def _route_stdlib(level: int, lines: Lines) -> None:
     root = logging.getLogger()
-    root.handlers = [Bridge()]
+    root.handlers = [Bridge(lines)]
     root.setLevel(level)
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import logging
 import os
 import socket
 import threading
@@ -154,7 +155,7 @@ class _Owner(Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
-            os._exit(0)
+            _leave()
         self.should_exit = True
         _end_after(self._longest)
 
@@ -164,9 +165,15 @@ class _Owner(Server):
 
 def _end_after(seconds: float) -> None:
     """End the process by then, whatever tasks and threads still run; what they were doing is settled at next start."""
-    timer = threading.Timer(seconds, os._exit, (0,))
+    timer = threading.Timer(seconds, _leave)
     timer.daemon = True
     timer.start()
+
+
+def _leave() -> None:
+    """End the process at once, but for the last lines of its log."""
+    logging.shutdown()
+    os._exit(0)
 
 
 class _Lifespan:

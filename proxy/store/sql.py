@@ -49,7 +49,7 @@ class SqlStore:
 
     async def open(self) -> None:
         self._take()
-        self._writer = Writer(sqlite_engine(self._path, writes=True))
+        self._writer = Writer(sqlite_engine(self._path, writes=True), self._expected)
         try:
             await self._writer.prepare(migrations.upgrade)
         except (SQLAlchemyError, ConfigError) as error:
@@ -59,6 +59,10 @@ class SqlStore:
         self._reader = Reader(sqlite_engine(self._path, writes=False))
         self._journal = StoreJournal(self._writer, self._logs)
         self._opened = True
+
+    def _expected(self) -> int:
+        """Runs that are not on disk yet: they will be when they end, if that is soon."""
+        return len(self._journal.fresh)
 
     def _take(self) -> None:
         try:
@@ -154,8 +158,10 @@ class SqlStore:
     async def unfinished(self) -> list[tuple[Run, int]]:
         return await self._reader.read(records.unfinished)
 
-    async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
-        return await self._reader.read(records.pauses, tenant, thread_id, agent)
+    async def pauses(
+        self, tenant: str, thread_id: str | None = None, *, agent: str | None = None, answered: bool = False
+    ) -> list[Pause]:
+        return await self._reader.read(records.pauses, tenant, thread_id, agent, answered)
 
     async def sweep(self, *, before: float, keep: int) -> list[Run]:
         old = await self._reader.read(records.spare, before, keep)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -23,6 +24,11 @@ from proxy.store import segments, tables
 from proxy.store.engine import is_busy
 
 T = TypeVar("T")
+
+TOGETHER = 32
+"""Rows that one statement inserts at most."""
+PACE = 0.002
+"""Seconds from one group to the next while more is on its way: a group costs about as much as ten runs in it."""
 
 logger = structlog.get_logger(__name__)
 FAULTS = (SQLAlchemyError, msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
@@ -107,15 +113,33 @@ class Prepared:
         """What the values of a row are called in the statement."""
         self._order = None if compiled.positiontup is None else [names.index(name) for name in compiled.positiontup]
 
-    def execute(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+    def execute(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         if self._order is None:
             connection.exec_driver_sql(self._sql, [dict(zip(self._names, row, strict=True)) for row in rows])
         else:
             connection.exec_driver_sql(self._sql, [tuple([row[i] for i in self._order]) for row in rows])
 
 
-def insertion(engine: Engine, table: Table) -> Prepared:
-    return Prepared(engine, insert(table), table.columns.keys())
+class Insertion:
+    """Inserts rows, up to `TOGETHER` in one statement: the driver gives up the interpreter's lock for each statement,
+    and under load it takes longer to get it back than to insert a row."""
+
+    def __init__(self, engine: Engine, table: Table) -> None:
+        self._engine = engine
+        self._table = table
+        self._prepared: dict[int, Prepared] = {}
+
+    def execute(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        for start in range(0, len(rows), TOGETHER):
+            part = rows[start : start + TOGETHER]
+            statement = self._prepared.get(len(part)) or self._prepare(len(part))
+            statement.execute(connection, [tuple(chain.from_iterable(part))])
+
+    def _prepare(self, count: int) -> Prepared:
+        names = self._table.columns.keys()
+        statement = insert(self._table).values([dict.fromkeys(names)] * count)
+        numbered = [f"{name}_m{number}" for number in range(count) for name in names]
+        return self._prepared.setdefault(count, Prepared(self._engine, statement, numbered))
 
 
 def replacement(engine: Engine) -> Prepared:
@@ -127,9 +151,12 @@ def replacement(engine: Engine) -> Prepared:
 
 
 class Writer:
-    """Takes operations on the loop's thread, writes them on its own, and lets them land on the loop's again."""
+    """Takes operations on the loop's thread, writes them on its own, and lets them land on the loop's again.
 
-    def __init__(self, engine: Engine) -> None:
+    `expected` says how many operations may come soon. In a rush, a group waits for them, at most until `PACE` is over.
+    """
+
+    def __init__(self, engine: Engine, expected: Callable[[], int] = lambda: 0) -> None:
         self._engine = engine
         self._connection: Connection | None = None
         self._executor = ThreadPoolExecutor(1, "store-writer")
@@ -137,11 +164,15 @@ class Writer:
         self._waiting: list[Op] = []
         self._busy = False
         self._closed = False
+        self._expected = expected
+        self._next = 0.0
+        """When the next group may be written in a rush, on the loop's clock."""
+        self._timer: asyncio.TimerHandle | None = None
         self.failing = False
         """The store took nothing of the last group."""
-        self._insert_runs = insertion(engine, tables.runs)
-        self._insert_segments = insertion(engine, tables.segments)
-        self._insert_pauses = insertion(engine, tables.pauses)
+        self._insert_runs = Insertion(engine, tables.runs)
+        self._insert_segments = Insertion(engine, tables.segments)
+        self._insert_pauses = Insertion(engine, tables.pauses)
         self._replace_runs = replacement(engine)
 
     async def prepare(self, work: Callable[[Connection], None]) -> None:
@@ -166,10 +197,22 @@ class Writer:
             return
         self._waiting.append(op)
         if not self._busy:
+            self._plan()
+
+    def _plan(self) -> None:
+        wait = self._next - self._loop.time()
+        if wait <= 0 or self._expected() <= 1:
             self._busy = True
             self._loop.call_soon(self._dispatch)  # not now: what else this turn of the loop brings comes along
+        elif self._timer is None:
+            self._timer = self._loop.call_later(wait, self._dispatch)
 
     def _dispatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._busy = True
+        self._next = self._loop.time() + PACE
         group, self._waiting = self._waiting, []
         future = self._executor.submit(self._write, group)
         future.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._land, group, done))
@@ -180,10 +223,9 @@ class Writer:
             for op in group:
                 op.error = unavailable(crash)
         self._watch(group)
+        self._busy = False
         if self._waiting:
-            self._dispatch()
-        else:
-            self._busy = False
+            self._plan()
         for op in group:
             op.landed()
 
