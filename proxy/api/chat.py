@@ -53,7 +53,7 @@ class ChatCompletions:
         request_id: str = state["request_id"]
         try:
             if scope["method"] != "POST":
-                raise NotAllowed("Use POST for chat completions.")
+                raise NotAllowed("Use POST for chat completions.", allow="POST")
             asked = await self._reader.read(dict(scope["headers"]), await read_body(receive), state["caller"])
             started = await self._start(asked)
         except ProxyError as error:
@@ -72,6 +72,9 @@ class ChatCompletions:
         turn = await turn_of(self._manager, agent, tenant, options.thread_id, asked.request.messages)
         count = asked.request.n or 1
         started = Started()
+        if turn.joins is not None:
+            started.runs.append(await self._manager.get(tenant, turn.joins))
+            return started
         if count == 1:
             await started.add(self._manager, self._reader.order(asked, turn))
             return started
