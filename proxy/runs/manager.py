@@ -229,8 +229,9 @@ class RunManager:
             return
         await agent.adapter.forget(f"{run.tenant}:{run.thread_id}")
 
-    async def pauses(self, tenant: str, thread_id: str | None, agent: str) -> list[Pause]:
-        return await self._store.pauses(tenant, thread_id, agent=agent)
+    async def pauses(self, tenant: str, thread_id: str | None, agent: str, *, answered: bool = False) -> list[Pause]:
+        """See `RunStore.pauses`."""
+        return await self._store.pauses(tenant, thread_id, agent=agent, answered=answered)
 
     async def drain(self, seconds: float) -> None:
         """Take no more work, give running runs that long, then end them as `server_shutting_down`."""

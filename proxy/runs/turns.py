@@ -31,26 +31,16 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...] = ()
     pause: Pause | None = None
     answer: Answer | None = None
+    joins: str | None = None
+    """The run that was started by the same answer before: the request is a repetition."""
 
 
 async def turn_of(
     manager: RunManager, agent: Agent, tenant: str, thread_id: str | None, messages: tuple[Message, ...]
 ) -> Turn:
     """Find out what a request continues. An answer that fits no open pause, or several, is an ordinary request."""
-    results = trailing_results(messages)
-    if results or (thread_id is not None and messages[-1].role == "user"):
-        pauses = await manager.pauses(tenant, thread_id, agent.name)
-        found = answered(pauses, results, messages) if results else told(pauses, messages[-1])
-        if found is not None:
-            pause, answer = found
-            return Turn(
-                thread_id=pause.thread_id,
-                temporary=thread_id is None,
-                fresh=False,
-                messages=messages,
-                pause=pause,
-                answer=answer,
-            )
+    if (turn := await _resumed(manager, agent, tenant, thread_id, messages)) is not None:
+        return turn
     if thread_id is None:
         return Turn(thread_id=new_id(), temporary=True, messages=messages)
     if agent.settings.history == "full":
@@ -59,6 +49,31 @@ async def turn_of(
     if not news:
         raise BadRequest("With `history: last`, a message must follow the last assistant message.", param="messages")
     return Turn(thread_id=thread_id, temporary=False, fresh=False, messages=news)
+
+
+async def _resumed(
+    manager: RunManager, agent: Agent, tenant: str, thread_id: str | None, messages: tuple[Message, ...]
+) -> Turn | None:
+    """The turn that goes on from a pause, if the request answers one."""
+    results = trailing_results(messages)
+    if not results and (thread_id is None or messages[-1].role != "user"):
+        return None
+    pauses = await manager.pauses(tenant, thread_id, agent.name)
+    found = answered(pauses, results, messages) if results else told(pauses, messages[-1])
+    if found is None and results:
+        found = answered(await manager.pauses(tenant, thread_id, agent.name, answered=True), results, messages)
+    if found is None:
+        return None
+    pause, answer = found
+    return Turn(
+        thread_id=pause.thread_id,
+        temporary=thread_id is None,
+        fresh=False,
+        messages=messages,
+        pause=pause,
+        answer=answer,
+        joins=pause.answered_by,
+    )
 
 
 def trailing_results(messages: Sequence[Message]) -> dict[str, str]:

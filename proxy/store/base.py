@@ -16,6 +16,8 @@ from proxy.model import Idempotency, Pause, Run, RunStatus
 
 KEY_AGE = 86400.0
 """Seconds that an idempotency key holds at least, whatever becomes of its run."""
+MOST_PAUSES = 1000
+"""Pauses that are looked through at most, the newest."""
 SWEEP = 500
 """Runs that one `sweep` deletes at most."""
 
@@ -171,8 +173,12 @@ class RunStore(Protocol):
         Asked once, before any run starts."""
         ...
 
-    async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
-        """Open, unexpired pauses, newest first: of one thread, or of all threads of one agent."""
+    async def pauses(
+        self, tenant: str, thread_id: str | None = None, *, agent: str | None = None, answered: bool = False
+    ) -> list[Pause]:
+        """Open, unexpired pauses, newest first: of one thread, or of all threads of one agent.
+
+        With `answered`, those that were answered and would not have expired yet, instead. At most `MOST_PAUSES`."""
         ...
 
     async def sweep(self, *, before: float, keep: int) -> list[Run]:

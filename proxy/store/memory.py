@@ -101,13 +101,15 @@ class MemoryStore:
     async def unfinished(self) -> list[tuple[Run, int]]:
         return []
 
-    async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
+    async def pauses(
+        self, tenant: str, thread_id: str | None = None, *, agent: str | None = None, answered: bool = False
+    ) -> list[Pause]:
         now = time.time()
         return [
             pause
             for pause in reversed(self._pauses.values())
             if pause.tenant == tenant
-            and pause.answered_by is None
+            and (pause.answered_by is not None) is answered
             and pause.expires_at > now
             and thread_id in (None, pause.thread_id)
             and agent in (None, pause.agent)
