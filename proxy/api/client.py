@@ -19,6 +19,11 @@ JSON: Header = (b"content-type", b"application/json")
 UNBUFFERED: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
+RUSH = 0.001
+"""Seconds between two writes: tokens that come faster than that share one."""
+MOST_GATHERED = 64
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """A whole response."""
 
@@ -38,6 +43,11 @@ class Link(Protocol):
     @property
     def paused(self) -> bool:
         """The write buffer is above its mark."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Bytes in the write buffer."""
         ...
 
     lost: bool
@@ -73,8 +83,11 @@ class Client:
         self._watcher: asyncio.Task[None] | None = None
         self._sending = False
         self._sent = 0
-        self._seen = -1
+        self._seen = (-1, -1)
         self._done = False
+        self._gathered: list[bytes] = []
+        self._wrote = 0.0
+        """When `write_now` last wrote, on the loop's clock."""
         self.started = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -94,6 +107,7 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
+        self._gathered.clear()
         if self._link is not None:
             self._link.on_lost = None
         if self._watcher is not None:
@@ -124,22 +138,27 @@ class Client:
         self._task.cancel()
 
     def _check(self) -> None:
-        """Twice in a send timeout: a send that was waiting the last time and still is takes nothing any more."""
+        """Twice in a send timeout: if since the last time no send has ended and no byte has left, none is taken."""
         self._timer = None
         if not self._sending:
             return
-        if self._seen == self._sent:
+        progress = self._progress()
+        if self._seen == progress:
             logger.info("a client that takes nothing was dropped")
             self._leave()
             return
-        self._seen = self._sent
+        self._seen = progress
         self._timer = self._loop.call_later(self._delivery.send_timeout / 2, self._check)
+
+    def _progress(self) -> tuple[int, int]:
+        """Sends that have ended, and bytes that the present one still has to get rid of."""
+        return self._sent, 0 if self._link is None else self._link.waiting
 
     def _time_send(self) -> None:
         """See to it that the send that begins now does not take for ever; one that will not wait needs no timer."""
         self._sending = True
         if self._timer is None and self._delivery.send_timeout and (self._link is None or self._link.paused):
-            self._seen = -1
+            self._seen = (-1, -1)
             self._timer = self._loop.call_later(self._delivery.send_timeout / 2, self._check)
 
     async def start(self, status: int, headers: Sequence[Header]) -> None:
@@ -154,17 +173,49 @@ class Client:
 
     async def write(self, body: bytes) -> None:
         self._time_send()
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._send({"type": "http.response.body", "body": self._all(body), "more_body": True})
         self._sending = False
         self._sent += 1
 
     @property
     def writable(self) -> bool:
-        """The socket takes more without waiting."""
+        """It takes more without waiting."""
+        if 0 < len(self._gathered) < MOST_GATHERED:
+            return True
         return self._link is not None and not self._link.paused and not self._gone
 
     def write_now(self, body: bytes) -> None:
-        """As `write`, for a `writable` client, without a task."""
+        """As `write`, for a `writable` client, without a task.
+
+        What comes within `RUSH` of the bytes before it is gathered and goes out when that time is over: a write to
+        a socket costs more than all else that is done for a token. A stream that people can follow is never held up.
+        """
+        if self._gathered:
+            self._gathered.append(body)
+            if len(self._gathered) >= MOST_GATHERED:
+                self._flush()
+            return
+        now = self._loop.time()
+        if now - self._wrote < RUSH:
+            self._gathered.append(body)
+            self._loop.call_later(RUSH, self._flush)
+        else:
+            self._wrote = now
+            self._put(body)
+
+    def _flush(self) -> None:
+        if self._gathered and self.writable and not self._done:
+            self._wrote = self._loop.time()
+            self._put(self._all(b""))
+
+    def _all(self, body: bytes) -> bytes:
+        """The bytes with what was gathered before them."""
+        if not self._gathered:
+            return body
+        gathered, self._gathered = self._gathered, []
+        return b"".join((*gathered, body))
+
+    def _put(self, body: bytes) -> None:
         try:
             self._send({"type": "http.response.body", "body": body, "more_body": True}).send(None)
         except StopIteration:
@@ -175,6 +226,6 @@ class Client:
         """Send the last bytes. From here on a leaving client has had everything."""
         self._time_send()
         self._done = True
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await self._send({"type": "http.response.body", "body": self._all(body), "more_body": False})
         self._sending = False
         self._sent += 1

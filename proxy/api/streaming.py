@@ -168,7 +168,7 @@ class WholeAnswer(Generic[T]):
     """
 
     def __init__(self, follow: Follow[T], fold: Fold[T], delivery: Delivery, refuse: Refuse) -> None:
-        self._batches = follow(idle=delivery.keepalive)
+        self._batches = follow(idle=delivery.keepalive, sink=self._take)
         self._fold = fold
         self._delivery = delivery
         self._refuse = refuse
@@ -186,6 +186,15 @@ class WholeAnswer(Generic[T]):
                 await client.finish(reply.body)
             else:
                 await client.reply(reply, self._delivery.headers)
+
+    def _take(self, item: T) -> bool:
+        """Fold an entry in the writer's own turn, so that nobody is woken for it."""
+        try:
+            self._fold.feed(item)
+        except Exception:
+            logger.exception("an entry could not be folded")  # it fails again with the follower, and ends the answer
+            return False
+        return True
 
     async def _fold_all(self, client: Client) -> Reply:
         fold = self._fold

@@ -26,7 +26,8 @@ from proxy.transcript import Tally, is_token
 logger = structlog.get_logger(__name__)
 
 WORDS = frozenset(Event.__args__)
-ENDS = frozenset(FINAL)
+SMALL = 1024
+"""Bytes up to which a piece of ASCII text is fit to be written without a look at its size or its encoding."""
 BREATH = 64
 """Events after which the loop gets its turn, though the agent never waits."""
 
@@ -107,33 +108,40 @@ class Execution:
 
     async def _record(self, events: AsyncGenerator[Event]) -> Final:
         """Append what the agent says until it ends, and return its last word."""
-        log, bounds, count = self.log, self.bounds, 0
-        append = log.append
+        append, silent, count = self.log.append, True, 0
+        small = min(SMALL, self.bounds.limits.event_bytes or SMALL)
         async for event in events:
-            kind = type(event)
-            if kind not in WORDS:
-                raise TypeError(f"an adapter yielded a {kind.__name__}, which is no event")
-            if isinstance(event, TextDelta) and event.text.isascii():
-                bounds.check_size(len(event.text))
-            else:
-                event, size = sound(event)
-                bounds.check_size(size)
-            if kind in ENDS and isinstance(event, FINAL):
-                return event
+            if type(event) is not TextDelta or len(event.text) > small or not event.text.isascii():
+                event = self._checked(event)
+                if isinstance(event, FINAL):
+                    return event
             if self._verdict is not None:
                 return self._verdict
             append(event)
-            if self._tally.first_token is None and is_token(event):
+            if silent and is_token(event):
+                silent = False
                 self._tally.first_token = time.time() - self.run.created_at
-            if isinstance(event, Usage):
-                bounds.count(event, self._tally)
+            if type(event) is Usage:
+                self.bounds.count(event, self._tally)
             count += 1
             if not count % BREATH:
-                bounds.check_log(log)
-                await asyncio.sleep(0)
-            if log.full:
-                await log.drain()
+                await self._breathe()
         return Completed(finish_reason="stop")
+
+    def _checked(self, event: Event) -> Event:
+        """The event, fit to be written. Raises `TypeError`, or `RunLimit` if it is too large."""
+        if type(event) not in WORDS:
+            raise TypeError(f"an adapter yielded a {type(event).__name__}, which is no event")
+        event, size = sound(event)
+        self.bounds.check_size(size)
+        return event
+
+    async def _breathe(self) -> None:
+        """Let others have their turn, and wait if the disk is slower than the agent. Raises `RunLimit`."""
+        self.bounds.check_log(self.log)
+        await asyncio.sleep(0)
+        if self.log.full:
+            await self.log.drain()
 
     async def _settle(self, final: Final) -> None:
         """Write the end, however long the store is away, up to the limit; then tell the readers anyway."""
