@@ -145,7 +145,8 @@ class Show(Strict, frozen=True):
     """What a chat client sees besides the answer."""
 
     tools: Literal["hidden", "reasoning", "details"] = "hidden"
-    reasoning: Literal["field", "think", "off"] = "field"
+    reasoning: Literal["field", "reasoning", "think", "off"] = "field"
+    """As `reasoning_content`, as `reasoning`, in `<think>` tags within the text, or not at all."""
 
 
 class Agent(Strict, frozen=True):

@@ -12,16 +12,17 @@ from proxy.api.auth import Caller
 from proxy.api.options import Headers, Options, choices_of, options_of
 from proxy.api.parse import decode
 from proxy.errors import BadRequest
-from proxy.messages import Message
+from proxy.messages import Message, Part
 from proxy.model import Idempotency, new_id
 from proxy.runs.agents import Agents, Published
 from proxy.runs.manager import Order
 from proxy.runs.turns import Turn
 from proxy.settings import Chat, RequestLimits
-from proxy.wire.chat import CONSUMED, ChatRequest
+from proxy.wire.chat_request import CONSUMED, ChatRequest
 
 MOST_CHOICES = 8
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+PARTS = frozenset({"text", "refusal", "image_url", "input_audio", "file"})
 TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 _request = msgspec.json.Decoder(ChatRequest)
 _fields = msgspec.json.Decoder(dict[str, Raw])
@@ -149,7 +150,14 @@ def check_message(message: Message, place: str) -> None:
         raise BadRequest("The message has no content.", param=f"{place}.content")
     if isinstance(message.content, tuple):
         for i, part in enumerate(message.content):
-            if part.type == "text" and part.text is None:
-                raise BadRequest("A text part has a text.", param=f"{place}.content[{i}].text")
-            if part.type == "image_url" and part.image_url is None:
-                raise BadRequest("An image part has an image_url.", param=f"{place}.content[{i}].image_url")
+            check_part(part, f"{place}.content[{i}]")
+
+
+def check_part(part: Part, place: str) -> None:
+    """Whether it has what its type promises; of an unknown type nothing but a text would reach the agent."""
+    if part.type == "text" and part.text is None:
+        raise BadRequest("A text part has a text.", param=f"{place}.text")
+    if part.type == "image_url" and part.image_url is None:
+        raise BadRequest("An image part has an image_url.", param=f"{place}.image_url")
+    if part.type not in PARTS and part.text is None:
+        raise BadRequest(f"Parts of type `{part.type[:40]}` are not taken.", param=f"{place}.type")

@@ -27,7 +27,7 @@ from proxy.runs.agents import Agents
 from proxy.runs.manager import RunManager
 from proxy.runs.turns import turn_of
 from proxy.settings import Settings
-from proxy.wire.chat import ChatRequest, Extension
+from proxy.wire.chat_request import ChatRequest, Extension
 from proxy.wire.completion import CompletionEncoder, CompletionFold, CompletionRequest, Origin
 
 _request = msgspec.json.Decoder(CompletionRequest)

@@ -11,14 +11,14 @@ from proxy.errors import BadRequest
 from proxy.model import Choices, OnDisconnect
 from proxy.runs.agents import Agent
 from proxy.settings import Chat
-from proxy.wire.chat import ChatRequest, Extension
+from proxy.wire.chat_request import ChatRequest, Extension
 from proxy.wire.shown import Shown
 
 Headers = dict[bytes, bytes]
 PREFIX = b"x-runwire-"
 CHOICES = {
     "tools": frozenset({"hidden", "reasoning", "details"}),
-    "reasoning": frozenset({"field", "think", "off"}),
+    "reasoning": frozenset({"field", "reasoning", "think", "off"}),
 }
 
 
