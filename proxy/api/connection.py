@@ -35,10 +35,11 @@ def connection(limits: RequestLimits) -> type[asyncio.Protocol]:
 class Wire:
     """The connection as a request sees it: `link` in its state."""
 
-    __slots__ = ("_flow", "abort", "lost", "on_lost")
+    __slots__ = ("_flow", "_transport", "abort", "lost", "on_lost")
 
-    def __init__(self, flow: FlowControl, abort: Callable[[], None]) -> None:
+    def __init__(self, flow: FlowControl, transport: asyncio.Transport, abort: Callable[[], None]) -> None:
         self._flow = flow
+        self._transport = transport
         self.abort = abort
         self.lost = False
         self.on_lost: Callable[[], None] | None = None
@@ -53,6 +54,10 @@ class Wire:
     @property
     def paused(self) -> bool:
         return self._flow.write_paused
+
+    @property
+    def waiting(self) -> int:
+        return self._transport.get_write_buffer_size()
 
 
 class Connection(HttpToolsProtocol):
@@ -74,7 +79,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._link = Wire(self.flow, self._abort)
+        self._link = Wire(self.flow, transport, self._abort)
         self.app_state = {**self.app_state, "link": self._link}
         self._arm()
 
