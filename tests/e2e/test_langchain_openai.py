@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 from tests.e2e.house import Server
-from tests.e2e.runs import Watch, assert_cancelled
+from tests.e2e.runs import Watch, assert_cancelled, record
 from tests.e2e.upstreams import saying
 from tests.fakes.upstream import Exchange, Upstream, call
 
@@ -113,6 +113,15 @@ def test_images_and_parameters_reach_the_upstream(server: Server, upstream: Upst
     assert asked["messages"][0]["content"][1] == image
     assert (asked["temperature"], asked["max_completion_tokens"], asked["stop"]) == (0.5, 9, ["END"])
     assert (asked["seed"], asked["reasoning_effort"]) == (1, "low")
+
+
+@pytest.mark.parametrize(
+    "options", [{"default_headers": {"X-Thread-Id": "lc"}}, {"extra_body": {"runwire": {"thread_id": "lc"}}}]
+)
+def test_a_thread_is_named_in_a_header_or_the_body(server: Server, options: dict[str, Any]) -> None:
+    watch = Watch(server)
+    chat(server, **options).invoke("say Hello")
+    assert record(server, watch.next())["thread_id"] == "lc"
 
 
 def test_developer_messages_stay_what_they_are(server: Server, upstream: Upstream) -> None:

@@ -225,6 +225,22 @@ def test_the_asynchronous_client_streams_many_at_once(server: Server) -> None:
     assert asyncio.run(read_all()) == [f"{number}!" for number in range(20)]
 
 
+def test_a_thread_is_named_in_a_header_the_metadata_or_the_extension(server: Server) -> None:
+    named: list[dict[str, Any]] = [
+        {"extra_headers": {"X-Thread-Id": "thread"}},
+        {"metadata": {"thread_id": "thread"}},
+        {"extra_body": {"runwire": {"thread_id": "thread"}}},
+    ]
+    client = OpenAI(base_url=server.base_url, api_key="sk-test", max_retries=0)
+    create = client.chat.completions.with_raw_response.create
+    for options in named:
+        assert create(model="actor", messages=user("say Hello"), **options).headers["x-thread-id"] == "thread"
+    always = OpenAI(base_url=server.base_url, api_key="sk-test", default_headers={"X-Thread-Id": "always"})
+    raw = always.chat.completions.with_raw_response.create(model="actor", messages=user("say Hello"))
+    assert raw.headers["x-thread-id"] == "always"
+    assert "x-thread-id" not in create(model="actor", messages=user("say Hello")).headers
+
+
 def test_unknown_keys_and_headers_of_the_caller_go_where_they_belong(client: OpenAI, upstream: Upstream) -> None:
     client.chat.completions.create(
         model="gpt",
