@@ -30,6 +30,17 @@ FLUSH = 3
 LEFTOVERS = 2.0
 """Seconds for tasks and threads that an agent left behind."""
 
+VANISHED = 60.0
+"""Seconds after which a client that does not confirm anything any more is taken for gone."""
+CONNECTIONS = {
+    "TCP_KEEPIDLE": 30,
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 3,
+    "TCP_NOTSENT_LOWAT": 128 * 1024,
+}
+"""In a silence, clients are asked for a sign of life. And the kernel takes no more ahead of a slow reader than these
+bytes: its own choice is megabytes, which hide for long that nobody reads."""
+
 GARBAGE = (10_000, 20, 50)
 """Collector thresholds: a run makes some hundred objects, which go by themselves."""
 
@@ -112,10 +123,12 @@ class Server(uvicorn.Server):
         self._app = app
         self._lifespan = _Lifespan(app)
         self._tell = started
+        self._patience = max(VANISHED, settings.dialects.chat.send_timeout)
         super().__init__(_uvicorn(self._lifespan, settings))
 
     def until_told(self, bound: socket.socket) -> None:
         """Serve until `should_exit` is set."""
+        _prepare(bound, self._patience)
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
             try:
                 runner.run(self.serve(sockets=[bound]))
@@ -205,6 +218,17 @@ class _Lifespan:
         finally:
             if self.fault is None and failed:
                 await send(failed[0])
+
+
+def _prepare(bound: socket.socket, patience: float) -> None:
+    """Set what every connection taken on this socket inherits, as far as the system knows it.
+
+    One that does not take what was sent for `patience` seconds is closed, though its host be gone without a word."""
+    options = {**CONNECTIONS, "TCP_USER_TIMEOUT": int(patience * 1000)}
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in options.items():
+        if (option := getattr(socket, name, None)) is not None:
+            bound.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _uvicorn(app: _Lifespan, settings: Settings) -> uvicorn.Config:

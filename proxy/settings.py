@@ -54,6 +54,8 @@ class RequestLimits(Strict, frozen=True):
     body: Count = 20 * 1024 * 1024
     depth: Count = 100
     messages: Count = 2000
+    values: Count = 200_000
+    """Names and values of a JSON body, and of what is nested in it."""
     read_timeout: Positive = 30.0
     """A request whose headers and body have not arrived by then is dropped."""
 

@@ -69,7 +69,7 @@ class Reader:
         agent = published.agent
         if request.stream and not agent.settings.streaming:
             raise BadRequest(f"The model `{agent.name}` does not stream; leave out `stream`.", param="stream")
-        options = options_of(request, headers, agent, self._chat)
+        options = options_of(request, headers, agent, self._chat, self._limits)
         several = (request.n or 1) > 1
         if several and (options.thread_id or (request.tools and agent.client_tools != "ignore")):
             raise BadRequest("`n` above 1 goes neither with a thread nor with tools.", param="n")
@@ -80,7 +80,7 @@ class Reader:
             published=published,
             caller=caller,
             headers=headers,
-            fingerprint=hashlib.sha256(body).hexdigest() if b"idempotency-key" in headers else "",
+            fingerprint=hashlib.sha256(body).hexdigest() if headers.get(b"idempotency-key") else "",
         )
 
     def order(self, asked: Asked, turn: Turn, *, group: str | None = None, number: int = 0) -> Order:

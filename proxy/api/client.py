@@ -21,7 +21,6 @@ UNBUFFERED: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-bu
 
 RUSH = 0.001
 """Seconds between two writes: tokens that come faster than that share one."""
-MOST_GATHERED = 64
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +39,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class Link(Protocol):
     """The connection under a request, where the server shows it (`scope["state"]["link"]`)."""
 
-    @property
-    def paused(self) -> bool:
-        """The write buffer is above its mark."""
-        ...
+    paused: bool
+    """The write buffer is above its mark."""
 
     @property
     def waiting(self) -> int:
@@ -54,6 +51,10 @@ class Link(Protocol):
     """The client has left, or closed its side."""
     on_lost: Callable[[], None] | None
     """Called once when that happens."""
+
+    def write(self, body: bytes) -> None:
+        """As `send` of a part of a streamed body, without waiting. Only between its start and its end."""
+        ...
 
     def abort(self) -> None:
         """Cut the connection without writing what is left."""
@@ -180,9 +181,8 @@ class Client:
     @property
     def writable(self) -> bool:
         """It takes more without waiting."""
-        if 0 < len(self._gathered) < MOST_GATHERED:
-            return True
-        return self._link is not None and not self._link.paused and not self._gone
+        link = self._link
+        return link is not None and not link.paused and not self._gone
 
     def write_now(self, body: bytes) -> None:
         """As `write`, for a `writable` client, without a task.
@@ -190,18 +190,14 @@ class Client:
         What comes within `RUSH` of the bytes before it is gathered and goes out when that time is over: a write to
         a socket costs more than all else that is done for a token. A stream that people can follow is never held up.
         """
-        if self._gathered:
-            self._gathered.append(body)
-            if len(self._gathered) >= MOST_GATHERED:
-                self._flush()
-            return
         now = self._loop.time()
-        if now - self._wrote < RUSH:
-            self._gathered.append(body)
-            self._loop.call_later(RUSH, self._flush)
-        else:
+        if now - self._wrote >= RUSH:
             self._wrote = now
-            self._put(body)
+            self._put(self._all(body))
+            return
+        if not self._gathered:
+            self._loop.call_later(RUSH, self._flush)
+        self._gathered.append(body)
 
     def _flush(self) -> None:
         if self._gathered and self.writable and not self._done:
@@ -216,11 +212,8 @@ class Client:
         return b"".join((*gathered, body))
 
     def _put(self, body: bytes) -> None:
-        try:
-            self._send({"type": "http.response.body", "body": body, "more_body": True}).send(None)
-        except StopIteration:
-            return
-        raise RuntimeError("a writable connection made its writer wait")
+        if self._link is not None:
+            self._link.write(body)
 
     async def finish(self, body: bytes) -> None:
         """Send the last bytes. From here on a leaving client has had everything."""

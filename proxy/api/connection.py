@@ -15,7 +15,6 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -35,12 +34,12 @@ def connection(limits: RequestLimits) -> type[asyncio.Protocol]:
 class Wire:
     """The connection as a request sees it: `link` in its state."""
 
-    __slots__ = ("_flow", "_transport", "abort", "lost", "on_lost")
+    __slots__ = ("_transport", "abort", "lost", "on_lost", "paused")
 
-    def __init__(self, flow: FlowControl, transport: asyncio.Transport, abort: Callable[[], None]) -> None:
-        self._flow = flow
+    def __init__(self, transport: asyncio.Transport, abort: Callable[[], None]) -> None:
         self._transport = transport
         self.abort = abort
+        self.paused = False
         self.lost = False
         self.on_lost: Callable[[], None] | None = None
 
@@ -51,9 +50,9 @@ class Wire:
             on_lost, self.on_lost = self.on_lost, None
             on_lost()
 
-    @property
-    def paused(self) -> bool:
-        return self._flow.write_paused
+    def write(self, body: bytes) -> None:
+        """One chunk, framed as uvicorn's `send` does, for a fraction of what that costs."""
+        self._transport.write(b"%x\r\n%b\r\n" % (len(body), body))
 
     @property
     def waiting(self) -> int:
@@ -79,9 +78,17 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._link = Wire(self.flow, transport, self._abort)
+        self._link = Wire(transport, self._abort)
         self.app_state = {**self.app_state, "link": self._link}
         self._arm()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._link.paused = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._link.paused = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()

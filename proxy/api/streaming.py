@@ -27,6 +27,9 @@ class Item(Protocol):
     def event(self) -> Event: ...
 
 
+PORTION = 64 * 1024
+"""Bytes in one write: who lags has more ready than should be in memory twice."""
+
 T = TypeVar("T", bound=Item)
 T_contra = TypeVar("T_contra", bound=Item, contravariant=True)
 
@@ -129,10 +132,17 @@ class EventStream(Generic[T]):
         return False
 
     async def _pass(self, client: Client, batch: list[T]) -> bool:
-        """Send a batch in one write; True if it was the last."""
+        """Send a batch, in one write if it is not large; True if it was the last."""
         wire = self._wire
         encode = wire.encode
-        body = b"".join([encode(item) for item in batch]) if batch else wire.heartbeat()
+        pieces, size = [] if batch else [wire.heartbeat()], 0
+        for item in batch:
+            pieces.append(piece := encode(item))
+            size += len(piece)
+            if size > PORTION and not wire.ended:
+                await client.write(b"".join(pieces))
+                pieces, size = [], 0
+        body = b"".join(pieces)
         if wire.ended:
             await client.finish(body + wire.end())
             return True

@@ -62,7 +62,7 @@ class Waiter:
         """A future that is True when woken and False after the idle time."""
         future = self._future = self._loop.create_future()
         if self._patience:
-            self._since = self._loop.time()
+            self._since = time.time()
             if self._timer is None:
                 self._timer = self._loop.call_later(self._patience, self._ring)
         return future
@@ -75,8 +75,7 @@ class Waiter:
         self._patience = self._idle
         if self._sink is not None and self._sink(entry):
             self.after = entry.seq
-            if self._idle:
-                self._since = self._loop.time()
+            self._since = entry.at
         else:
             future.set_result(True)
 
@@ -93,7 +92,7 @@ class Waiter:
         self._timer = None
         if self._future is None or self._future.done() or not self._patience:
             return
-        left = self._since + self._patience - self._loop.time()
+        left = min(self._since + self._patience - time.time(), self._patience)
         if left <= 0:
             self._patience = self._idle
             self._future.set_result(False)

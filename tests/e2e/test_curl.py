@@ -172,6 +172,12 @@ def test_a_large_body_without_a_key_is_refused_unsent(server: Server) -> None:
     assert reply.status.startswith("HTTP/1.1 401")
 
 
+def test_a_content_type_is_not_needed(server: Server) -> None:
+    sent = json.dumps(ask())
+    for kind in ("", "application/x-www-form-urlencoded", "text/plain"):
+        assert len(payloads(curl(server, CHAT, "-H", f"content-type: {kind}".strip(), "-d", sent))) == 4
+
+
 def test_a_body_in_chunks_is_read(server: Server) -> None:
     assert len(payloads(curl(server, CHAT, "-H", "transfer-encoding: chunked", body=ask()))) == 4
 

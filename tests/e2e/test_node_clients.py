@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ def test_no_package_may_run_code_when_it_is_installed(installed: None) -> None:
     """One of LibreChat's would report the machine to a third party."""
     told = subprocess.run(["npm", "config", "get", "ignore-scripts"], cwd=CLIENTS, capture_output=True, text=True)
     assert told.stdout.strip() == "true"
+
+
+def test_the_documentation_names_the_versions_that_are_tried() -> None:
+    page = (CLIENTS.parent.parent / "docs" / "clients.md").read_text("utf-8")
+    locked = json.loads((CLIENTS / "package.json").read_text())["dependencies"].values()
+    for number in (*locked, version("openai"), version("langchain-openai")):
+        assert number in page
 
 
 def test_openai_streams(ask: Ask) -> None:
