@@ -13,7 +13,7 @@ import structlog
 
 from proxy.errors import Unavailable
 from proxy.events import Entry
-from proxy.model import Pause, Run
+from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.livelogs import LiveLogs
 from proxy.store.runlog import LiveLog
 from proxy.store.writer import Save, Writer, is_outage, reason
@@ -85,9 +85,11 @@ class StoreJournal:
         if flight.error is not None:
             raise flight.error
 
-    async def commit(self, log: LiveLog, final: Entry, run: Run, pause: Pause | None) -> None:
+    async def commit(
+        self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
+    ) -> None:
         flight = Flight(log, self._loop.create_future(), self._landed)
-        flight.final, flight.run, flight.pause = final, run, pause
+        flight.final, flight.run, flight.pause, flight.thread = final, run, pause, thread
         if (under_way := self._flights.get(run.run_id)) is not None:
             under_way.then = flight
         else:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from proxy.errors import LeaseLost
 from proxy.events import Entry, Event
-from proxy.model import Pause, Run
+from proxy.model import Pause, Run, ThreadOutcome
 
 QUEUE = 4096
 """Entries that may wait for the disk before the writer has to wait."""
@@ -30,8 +30,10 @@ class Journal(Protocol):
         """Write the log's unwritten entries soon, and the record of an ended log. `log.written` answers it."""
         ...
 
-    async def commit(self, log: LiveLog, final: Entry, run: Run, pause: Pause | None) -> None:
-        """Write all that is left, the final entry, the record and the pause in one transaction.
+    async def commit(
+        self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
+    ) -> None:
+        """Write all that is left, the final entry, the record, the pause and the thread in one transaction.
 
         Then calls `log.finish`, or `log.reopen` and raises. One of the two is called even if the caller was
         cancelled meanwhile, since the end may be on disk all the same.
@@ -171,14 +173,16 @@ class LiveLog:
         while self.full and not self._closed:
             await self._change()
 
-    async def settle(self, final: Event, run: Run, pause: Pause | None = None) -> bool:
+    async def settle(
+        self, final: Event, run: Run, pause: Pause | None = None, *, thread: ThreadOutcome | None = None
+    ) -> bool:
         while self._settling:
             await self._change()
         if self.ended:
             return False
         self._closed = self._settling = True
         self._announce()
-        await self._journal.commit(self, Entry(self.last + 1, time.time(), final), run, pause)
+        await self._journal.commit(self, Entry(self.last + 1, time.time(), final), run, pause, thread)
         return True
 
     def finish(self, entry: Entry, run: Run) -> None:

@@ -26,16 +26,15 @@ from proxy.store.journal import StoreJournal
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.lock import FileLock
 from proxy.store.runlog import LiveLog, Sink
+from proxy.store.sql_threads import SHORT, SqlThreads
 from proxy.store.writer import Call, Writer
 
 logger = structlog.get_logger(__name__)
 
 ANOTHER = "set `store` to another file, such as `sqlite:///other.db`"
-SHORT = 100
-"""Runs that one transaction deletes, so that the end of a run never waits long for it."""
 
 
-class SqlStore:
+class SqlStore(SqlThreads):
     """The store port over one SQLite file, which it has to itself."""
 
     def __init__(self, path: Path) -> None:

@@ -19,8 +19,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from proxy.errors import ProxyError, Unavailable
 from proxy.events import Entry
-from proxy.model import Pause, Run
-from proxy.store import segments, tables
+from proxy.model import Pause, Run, ThreadOutcome
+from proxy.store import segments, tables, threads
 from proxy.store.engine import is_busy
 
 T = TypeVar("T")
@@ -53,9 +53,9 @@ def reason(error: ProxyError) -> str:
 
 
 class Save:
-    """Entries of a log, with its record where that is new or has changed, and a pause."""
+    """Entries of a log, with its record where that is new or has changed, a pause, and how it leaves its thread."""
 
-    __slots__ = ("entries", "error", "insert", "pause", "run", "run_id", "size")
+    __slots__ = ("entries", "error", "insert", "pause", "run", "run_id", "size", "thread")
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
@@ -65,6 +65,7 @@ class Save:
         self.insert = False
         """The record is not in the store yet."""
         self.pause: Pause | None = None
+        self.thread: ThreadOutcome | None = None
         self.size = 0
         """Bytes of the entries on disk, once written."""
         self.error: ProxyError | None = None
@@ -285,6 +286,9 @@ class Writer:
         ):
             if rows:
                 statement.execute(connection, rows)
+        for save in saves:
+            if save.thread is not None and save.run is not None:
+                threads.leave(connection, save.run.tenant, save.run.thread_id, save.thread)
 
     async def close(self) -> None:
         """Write what is waiting, and let go."""

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.errors import LogTrimmed, Unavailable
 from proxy.events import Cancelled, Completed, Entry
-from proxy.model import Pause, Run
+from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.runlog import QUEUE, TAIL, LiveLog
 from proxy.testing.runs import ended, new_run, seqs, word
@@ -26,7 +26,9 @@ class Disk:
     def queue(self, log: LiveLog) -> None:
         self.queued.append(log)
 
-    async def commit(self, log: LiveLog, final: Entry, run: Run, pause: Pause | None) -> None:
+    async def commit(
+        self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
+    ) -> None:
         done = asyncio.get_running_loop().create_future()
         self.ends.append((log, final, run, done))
         await done
