@@ -129,9 +129,12 @@ class RunManager:
     def _start(self, run: Run, agent: Agent, order: Order, inserted: bool) -> None:
         log = self._store.begin(run, inserted=inserted)
         log.append(RunStarted(run_id=run.run_id, thread_id=run.thread_id, agent=run.agent))
-        execution = Execution(log, RunBounds.of(agent.settings, self._settings), self._ended)
+        bounds, asked = RunBounds.of(agent.settings, self._settings), order.input
+        if asked.timeout != bounds.timeout:
+            asked = msgspec.structs.replace(asked, timeout=bounds.timeout)
+        execution = Execution(log, bounds, self._ended)
         self._executions[run.run_id] = execution
-        execution.start(agent.adapter.stream(order.input))
+        execution.start(agent.adapter.stream(asked))
 
     def _ended(self, execution: Execution) -> None:
         run = execution.done.result()

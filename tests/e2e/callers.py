@@ -203,6 +203,10 @@ class Story:
         """What the agent went through."""
         return [step for run_id, step, _ in traced(self._server) if run_id == self.run_id]
 
+    def comes_to(self, state: str) -> None:
+        """The record says so, at last."""
+        eventually(lambda: self.record["state"] == state, f"`{state}` of {self.run_id}")
+
     def ends(self) -> dict[str, Any]:
         """The record once the run has ended, which it does in exactly one final event."""
         eventually(lambda: self.record["state"] not in ("pending", "running"), f"the end of {self.run_id}")
