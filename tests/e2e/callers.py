@@ -250,6 +250,6 @@ def story(server: Server, mark: str) -> Story:
     return eventually(lambda: stories(server, mark), "the start of the agent")[0]
 
 
-def open_gate(server: Server, name: str) -> None:
+def open_gate(server: Server, name: str, model: str = "actor") -> None:
     """Let the agents go on that wait at this gate."""
-    assert Caller(server, f"open {name}").rest().ending == "stop"
+    assert Caller(server, f"open {name}", model=model).rest().ending == "stop"
