@@ -128,7 +128,10 @@ def test_every_struct_of_the_settings_has_a_table() -> None:
 
 
 def test_every_request_parameter_has_its_row() -> None:
-    assert set(names(section(page("parameters.md"), "each adapter support"))) == set(ChatRequest.__struct_fields__)
+    documented = {
+        name for row in names(section(page("parameters.md"), "each adapter support")) for name in row.split("`, `")
+    }
+    assert set(ChatRequest.__struct_fields__) <= documented
 
 
 def test_every_choice_per_request_has_its_row() -> None:
