@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 import msgspec
 import structlog
 
-from proxy.adapter import RunInput
+from proxy.adapter import RunInput, thread_key
 from proxy.errors import Draining, NotFound, ProxyError, UnknownAgent
 from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted
 from proxy.model import Choices, Idempotency, Outcome, Pause, Run, RunStatus
@@ -135,6 +135,8 @@ class RunManager:
         execution = Execution(log, bounds, self._ended)
         self._executions[run.run_id] = execution
         execution.start(agent.adapter.stream(asked))
+        if self.draining:  # it was being stored when the draining began, which therefore did not see it
+            execution.stop(GOING_DOWN)
 
     def _ended(self, execution: Execution) -> None:
         run = execution.done.result()
@@ -230,7 +232,7 @@ class RunManager:
         agent = self.agents.named(run.agent)
         if agent is None or await self._store.find(RunQuery(tenant=run.tenant, thread_id=run.thread_id, limit=1)):
             return
-        await agent.adapter.forget(f"{run.tenant}:{run.thread_id}")
+        await agent.adapter.forget(thread_key(run.tenant, run.thread_id))
 
     async def pauses(self, tenant: str, thread_id: str | None, agent: str, *, answered: bool = False) -> list[Pause]:
         """See `RunStore.pauses`."""
