@@ -16,7 +16,7 @@ from proxy.api.groups import merged
 from proxy.api.parse import read_body
 from proxy.api.started import Started
 from proxy.api.streaming import EventStream, Refuse, WholeAnswer
-from proxy.errors import NotAllowed, ProxyError
+from proxy.errors import BadRequest, NotAllowed, ProxyError
 from proxy.model import Run, new_id
 from proxy.runs.manager import RunManager
 from proxy.runs.turns import turn_of
@@ -57,6 +57,8 @@ class ChatCompletions:
         turn = await turn_of(self._manager, agent, tenant, options.thread_id, asked.request.messages)
         count = asked.request.n or 1
         started = Started(self._manager)
+        if count > 1 and turn.pause is not None:
+            raise BadRequest("A question is answered by one run: leave out `n`.", param="n")
         if turn.joins is not None:
             started.runs.append(await self._manager.get(tenant, turn.joins))
             return started
