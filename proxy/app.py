@@ -33,8 +33,15 @@ class Front:
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._rest if scope["type"] != "http" else self._busy.get(scope["path"], self._rest)
+        app = self._rest if scope["type"] != "http" else self._busy.get(path_of(scope), self._rest)
         await app(scope, receive, send)
+
+
+def path_of(scope: Scope) -> str:
+    """The path below the one that a reverse proxy shows this server under."""
+    path: str = scope["path"]
+    root = scope.get("root_path")
+    return path.removeprefix(root) if root else path
 
 
 class Application:
