@@ -57,7 +57,8 @@ class Execution:
         self._begun = False
         self._settling = False
         self._task: asyncio.Task[None] | None = None
-        self._timers: list[asyncio.TimerHandle] = []
+        self._watch: asyncio.TimerHandle | None = None
+        self._grace: asyncio.TimerHandle | None = None
 
     @property
     def run(self) -> Run:
@@ -65,9 +66,9 @@ class Execution:
 
     def start(self, events: AsyncGenerator[Event]) -> None:
         loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self.bounds.timeout, self.stop, failed(RunTimeout())))
-        if self.bounds.idle_timeout:
-            self._timers.append(loop.call_later(self.bounds.idle_timeout, self._watch_silence))
+        timeout = self.bounds.timeout
+        self._deadline = loop.time() + timeout
+        self._watch = loop.call_later(min(timeout, self.bounds.idle_timeout or timeout), self._look)
         self._task = loop.create_task(self._execute(events))
 
     def stop(self, verdict: Final) -> bool:
@@ -80,8 +81,7 @@ class Execution:
         self._verdict = verdict
         if self._begun and self._task is not None:
             self._task.cancel()
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self.bounds.cancel_grace, self._abandon))
+        self._grace = asyncio.get_running_loop().call_later(self.bounds.cancel_grace, self._abandon)
         return True
 
     async def _execute(self, events: AsyncGenerator[Event]) -> None:
@@ -148,8 +148,9 @@ class Execution:
         if self._settling:
             return
         self._settling = True
-        for timer in self._timers:
-            timer.cancel()
+        for timer in (self._watch, self._grace):
+            if timer is not None:
+                timer.cancel()
         run = ended(self.run, final, self._tally, self.log.last)
         pause = pause_of(run, final, self.bounds.pause_ttl)
         try:
@@ -182,12 +183,17 @@ class Execution:
         logger.error("an agent did not stop and was abandoned", run_id=self.run.run_id, agent=self.run.agent)
         self._settler = asyncio.get_running_loop().create_task(self._settle(self._verdict))
 
-    def _watch_silence(self) -> None:
-        left = self.log.last_at + self.bounds.idle_timeout - time.time()
+    def _look(self) -> None:
+        """Both limits of time, by one timer: most runs end before it rings."""
+        loop, idle = asyncio.get_running_loop(), self.bounds.idle_timeout
+        left = self._deadline - loop.time()
+        quiet = self.log.last_at + idle - time.time() if idle else left
         if left <= 0:
+            self.stop(failed(RunTimeout()))
+        elif quiet <= 0:
             self.stop(failed(RunTimeout("The agent was silent for too long.")))
         elif not self._settling:
-            self._timers.append(asyncio.get_running_loop().call_later(left, self._watch_silence))
+            self._watch = loop.call_later(min(left, quiet), self._look)
 
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_calls", "content_filter": "refusal"}
