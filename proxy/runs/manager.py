@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 
 import msgspec
 import structlog
 
 from proxy.adapter import RunInput, thread_key
 from proxy.errors import Draining, NotFound, ProxyError, UnknownAgent
-from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted
+from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted, TextDelta
 from proxy.model import Choices, Idempotency, Outcome, Pause, Run, RunStatus
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.limits import RunBounds, Slots
@@ -53,6 +54,7 @@ class RunManager:
         self.draining = False
         self._store = store
         self._settings = settings
+        self._bounds = {agent.name: RunBounds.of(agent.settings, settings) for agent in agents}
         self._slots = Slots()
         self._executions: dict[str, Execution] = {}
         self._chores: set[asyncio.Task[None]] = set()
@@ -129,7 +131,7 @@ class RunManager:
     def _start(self, run: Run, agent: Agent, order: Order, inserted: bool) -> None:
         log = self._store.begin(run, inserted=inserted)
         log.append(RunStarted(run_id=run.run_id, thread_id=run.thread_id, agent=run.agent))
-        bounds, asked = RunBounds.of(agent.settings, self._settings), order.input
+        bounds, asked = self._bounds[agent.name], order.input
         if asked.timeout != bounds.timeout:
             asked = msgspec.structs.replace(asked, timeout=bounds.timeout)
         execution = Execution(log, bounds, self._ended)
@@ -143,8 +145,19 @@ class RunManager:
         del self._executions[run.run_id]
         self._slots.free(run.tenant, run.agent)
         report(run)
+        if self._settings.log_content:
+            self._chore(self._report_content(run))
         if not self._kept(run):
             self._chore(self._store.strip(run))
+
+    async def _report_content(self, run: Run) -> None:
+        """What was said, for those who want it in the log."""
+        asked = msgspec.json.decode(run.input, type=RunInput | None)
+        answer: list[str] = []
+        async with aclosing(self.follow(run, idle=0)) as batches:
+            async for batch in batches:
+                answer += [entry.event.text for entry in batch if isinstance(entry.event, TextDelta)]
+        logger.info("run content", run_id=run.run_id, asked=asked.text if asked else None, answer="".join(answer))
 
     def _kept(self, run: Run) -> bool:
         return run.choices.store and self._settings.keep_content
