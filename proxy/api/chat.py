@@ -45,10 +45,13 @@ class ChatCompletions:
             await reply_to(error, Dialect.OPENAI, request_id).send(send)
             return
         respond = self._stream if asked.request.stream else self._answer
+        response = respond(asked, started, refusing(Dialect.OPENAI, request_id))
+        several = len(started.runs) > 1 and asked.options.on_disconnect == "cancel"
+        del asked  # a stream may last for long, and its request would be a tenth of what it holds in memory
         try:
-            await respond(asked, started, refusing(Dialect.OPENAI, request_id))(scope, receive, send)
+            await response(scope, receive, send)
         finally:
-            if len(started.runs) > 1 and asked.options.on_disconnect == "cancel":
+            if several:
                 started.stop()
 
     async def _start(self, asked: Asked) -> Started:
