@@ -89,10 +89,11 @@ class Reader:
         request, options, published = asked.request, asked.options, asked.published
         choices = choices_of(request, options, asked.headers, asked.caller, self._chat)
         key = asked.headers.get(b"idempotency-key")
+        run_id = new_id()
         return Order(
             input=RunInput(
-                run_id=new_id(),
-                thread_id=turn.thread_id,
+                run_id=run_id,
+                thread_id=turn.thread_id or run_id,
                 agent=published.agent.name,
                 tenant=asked.caller.tenant,
                 messages=turn.messages,

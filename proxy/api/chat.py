@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from proxy.api.asgi import Receive, Scope, Send
 from proxy.api.asked import Asked, Reader
 from proxy.api.client import Delivery, Header
@@ -71,8 +69,7 @@ class ChatCompletions:
         group = new_id()
         try:
             for number in range(count):
-                one = msgspec.structs.replace(turn, thread_id=new_id())
-                await started.add(self._reader.order(asked, one, group=group, number=number))
+                await started.add(self._reader.order(asked, turn, group=group, number=number))
         except BaseException:
             started.stop()
             raise

@@ -96,7 +96,7 @@ class Client:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._loop = asyncio.get_running_loop()
+        self._loop = task.get_loop()
         if self._link is None:
             self._watcher = self._loop.create_task(self._watch())
         else:

@@ -14,7 +14,7 @@ from msgspec import Raw
 from proxy.adapter import Answer, RunInput
 from proxy.errors import BadRequest, NotFound
 from proxy.messages import Message, embedded
-from proxy.model import Pause, new_id
+from proxy.model import Pause
 from proxy.runs.agents import Agent
 from proxy.runs.manager import RunManager
 
@@ -25,7 +25,8 @@ CALL = "call_"
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Where a run takes place, and what its agent is told."""
 
-    thread_id: str
+    thread_id: str | None
+    """None: a hidden one, which has the name of the run."""
     temporary: bool
     fresh: bool = True
     messages: tuple[Message, ...] = ()
@@ -42,7 +43,7 @@ async def turn_of(
     if (turn := await _resumed(manager, agent, tenant, thread_id, messages)) is not None:
         return turn
     if thread_id is None:
-        return Turn(thread_id=new_id(), temporary=True, messages=messages)
+        return Turn(thread_id=None, temporary=True, messages=messages)
     if agent.settings.history == "full":
         return Turn(thread_id=thread_id, temporary=False, messages=messages)
     news = after_last_answer(messages)

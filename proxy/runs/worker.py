@@ -49,7 +49,8 @@ class Execution:
     def __init__(self, log: RunLog, bounds: RunBounds, on_end: Callable[[Execution], None]) -> None:
         self.log = log
         self.bounds = bounds
-        self.done: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Run] = self._loop.create_future()
         """Resolves with the record once the end is in the store, or has been given up."""
         self._on_end = on_end
         self._tally = Tally()
@@ -64,12 +65,12 @@ class Execution:
     def run(self) -> Run:
         return self.log.run
 
-    def start(self, events: AsyncGenerator[Event]) -> None:
-        loop = asyncio.get_running_loop()
-        timeout = self.bounds.timeout
+    def start(self, agent: Callable[[], AsyncGenerator[Event]]) -> None:
+        """Run the agent, which begins only in the task: what it raises at once is a failure like any other."""
+        loop, timeout = self._loop, self.bounds.timeout
         self._deadline = loop.time() + timeout
         self._watch = loop.call_later(min(timeout, self.bounds.idle_timeout or timeout), self._look)
-        self._task = loop.create_task(self._execute(events))
+        self._task = loop.create_task(self._execute(agent))
 
     def stop(self, verdict: Final) -> bool:
         """End the run with this event, at once. False if its end has been decided already; the first caller wins.
@@ -81,15 +82,15 @@ class Execution:
         self._verdict = verdict
         if self._begun and self._task is not None:
             self._task.cancel()
-        self._grace = asyncio.get_running_loop().call_later(self.bounds.cancel_grace, self._abandon)
+        self._grace = self._loop.call_later(self.bounds.cancel_grace, self._abandon)
         return True
 
-    async def _execute(self, events: AsyncGenerator[Event]) -> None:
+    async def _execute(self, agent: Callable[[], AsyncGenerator[Event]]) -> None:
         self._begun = True
         final: Final = Completed(finish_reason="stop")
         try:
             if self._verdict is None:
-                async with aclosing(events):
+                async with aclosing(agent()) as events:
                     final = await self._record(events)
         except asyncio.CancelledError:
             if self._verdict is None:
@@ -181,11 +182,11 @@ class Execution:
         if self._task is None or self._task.done() or self._settling or self._verdict is None:
             return
         logger.error("an agent did not stop and was abandoned", run_id=self.run.run_id, agent=self.run.agent)
-        self._settler = asyncio.get_running_loop().create_task(self._settle(self._verdict))
+        self._settler = self._loop.create_task(self._settle(self._verdict))
 
     def _look(self) -> None:
         """Both limits of time, by one timer: most runs end before it rings."""
-        loop, idle = asyncio.get_running_loop(), self.bounds.idle_timeout
+        loop, idle = self._loop, self.bounds.idle_timeout
         left = self._deadline - loop.time()
         quiet = self.log.last_at + idle - time.time() if idle else left
         if left <= 0:
