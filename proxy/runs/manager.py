@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
 import structlog
@@ -136,7 +137,7 @@ class RunManager:
             asked = msgspec.structs.replace(asked, timeout=bounds.timeout)
         execution = Execution(log, bounds, self._ended)
         self._executions[run.run_id] = execution
-        execution.start(agent.adapter.stream(asked))
+        execution.start(partial(agent.adapter.stream, asked))
         if self.draining:  # it was being stored when the draining began, which therefore did not see it
             execution.stop(GOING_DOWN)
 
