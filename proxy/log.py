@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from io import BytesIO
-from typing import Any, BinaryIO
+from io import BytesIO, StringIO
+from typing import Any, BinaryIO, TextIO
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
 from proxy.settings import Key, Settings
 
@@ -30,6 +31,8 @@ GATHER = 0.1
 _SHORTEST_SECRET = 4
 """Shorter ones would blot out half of every line."""
 _SECRET_NAMES = ("key", "secret", "token", "password", "authorization")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal obeys, but for tabs and new lines: a path or an exception may hold what a client wrote."""
 _NOISY = ("httpx", "httpcore", "openai", "alembic", "asyncio", "urllib3")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -152,13 +155,24 @@ def _processors(*, console: bool, colors: bool, secrets: Sequence[str]) -> list[
     if not console:
         return [scrub.as_json]
     # Not the pretty formatter: it would show local variables, and with them what users wrote.
-    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_traceback)
 
     def as_text(logger: Any, method: str, event: EventDict) -> bytes:
-        return f"{renderer(logger, method, event)}\n".encode("utf-8", "backslashreplace")
+        tame = {name: _tamed(value) if isinstance(value, str) else value for name, value in event.items()}
+        return f"{renderer(logger, method, tame)}\n".encode("utf-8", "backslashreplace")
 
     clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
     return [structlog.processors.add_log_level, structlog.stdlib.add_logger_name, clock, as_text, scrub]
+
+
+def _tamed(text: str) -> str:
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _traceback(file: TextIO, exc_info: ExcInfo) -> None:
+    plain = StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    file.write(_tamed(plain.getvalue()))
 
 
 _encoder = msgspec.json.Encoder(enc_hook=repr)

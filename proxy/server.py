@@ -73,6 +73,18 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
+def watch(bound: socket.socket, patience: float) -> None:
+    """Set what every connection taken on this socket inherits, as far as the system knows it.
+
+    One that does not take what was sent for `patience` seconds is closed, though its host be gone without a word.
+    """
+    options = {**CONNECTIONS, "TCP_USER_TIMEOUT": int(patience * 1000)}
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in options.items():
+        if (option := getattr(socket, name, None)) is not None:
+            bound.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def url(bound: socket.socket) -> str:
     """Where a client on this machine finds the socket, without a path."""
     host, port = bound.getsockname()[:2]
@@ -128,7 +140,7 @@ class Server(uvicorn.Server):
 
     def until_told(self, bound: socket.socket) -> None:
         """Serve until `should_exit` is set."""
-        _prepare(bound, self._patience)
+        watch(bound, self._patience)
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
             try:
                 runner.run(self.serve(sockets=[bound]))
@@ -218,17 +230,6 @@ class _Lifespan:
         finally:
             if self.fault is None and failed:
                 await send(failed[0])
-
-
-def _prepare(bound: socket.socket, patience: float) -> None:
-    """Set what every connection taken on this socket inherits, as far as the system knows it.
-
-    One that does not take what was sent for `patience` seconds is closed, though its host be gone without a word."""
-    options = {**CONNECTIONS, "TCP_USER_TIMEOUT": int(patience * 1000)}
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in options.items():
-        if (option := getattr(socket, name, None)) is not None:
-            bound.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _uvicorn(app: _Lifespan, settings: Settings) -> uvicorn.Config:

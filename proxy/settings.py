@@ -32,7 +32,6 @@ class Key(Strict, frozen=True):
     """Defaults to `name`; keys of one tenant share runs and threads."""
     forward_user: bool = False
     """Believe the user headers (`server.user_headers`) that come with this key."""
-    admin: bool = False
 
 
 class Jwt(Strict, frozen=True):

@@ -24,6 +24,7 @@ MOST_CHOICES = 8
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 PARTS = frozenset({"text", "refusal", "image_url", "input_audio", "file"})
 TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+WITHOUT_TOOLS = CONSUMED | TOOL_FIELDS
 _request = msgspec.json.Decoder(ChatRequest)
 _fields = msgspec.json.Decoder(dict[str, Raw])
 
@@ -88,10 +89,11 @@ class Reader:
         request, options, published = asked.request, asked.options, asked.published
         choices = choices_of(request, options, asked.headers, asked.caller, self._chat)
         key = asked.headers.get(b"idempotency-key")
+        run_id = new_id()
         return Order(
             input=RunInput(
-                run_id=new_id(),
-                thread_id=turn.thread_id,
+                run_id=run_id,
+                thread_id=turn.thread_id or run_id,
                 agent=published.agent.name,
                 tenant=asked.caller.tenant,
                 messages=turn.messages,
@@ -117,7 +119,7 @@ class Reader:
 
 def _params(asked: Asked) -> dict[str, Raw]:
     """What goes on to the agent: all that the proxy does not answer for, the caller's tools only if taken."""
-    dropped = CONSUMED if asked.takes_tools else CONSUMED | TOOL_FIELDS
+    dropped = CONSUMED if asked.takes_tools else WITHOUT_TOOLS
     return {name: value for name, value in asked.fields.items() if name not in dropped}
 
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from proxy.api.asgi import Receive, Scope, Send
 from proxy.api.asked import Asked, Reader
 from proxy.api.client import Delivery, Header
@@ -16,7 +14,7 @@ from proxy.api.groups import merged
 from proxy.api.parse import read_body
 from proxy.api.started import Started
 from proxy.api.streaming import EventStream, Refuse, WholeAnswer
-from proxy.errors import NotAllowed, ProxyError
+from proxy.errors import BadRequest, NotAllowed, ProxyError
 from proxy.model import Run, new_id
 from proxy.runs.manager import RunManager
 from proxy.runs.turns import turn_of
@@ -45,10 +43,13 @@ class ChatCompletions:
             await reply_to(error, Dialect.OPENAI, request_id).send(send)
             return
         respond = self._stream if asked.request.stream else self._answer
+        response = respond(asked, started, refusing(Dialect.OPENAI, request_id))
+        several = len(started.runs) > 1 and asked.options.on_disconnect == "cancel"
+        del asked  # a stream may last for long, and its request would be a tenth of what it holds in memory
         try:
-            await respond(asked, started, refusing(Dialect.OPENAI, request_id))(scope, receive, send)
+            await response(scope, receive, send)
         finally:
-            if len(started.runs) > 1 and asked.options.on_disconnect == "cancel":
+            if several:
                 started.stop()
 
     async def _start(self, asked: Asked) -> Started:
@@ -57,6 +58,8 @@ class ChatCompletions:
         turn = await turn_of(self._manager, agent, tenant, options.thread_id, asked.request.messages)
         count = asked.request.n or 1
         started = Started(self._manager)
+        if count > 1 and turn.pause is not None:
+            raise BadRequest("A question is answered by one run: leave out `n`.", param="n")
         if turn.joins is not None:
             started.runs.append(await self._manager.get(tenant, turn.joins))
             return started
@@ -66,8 +69,7 @@ class ChatCompletions:
         group = new_id()
         try:
             for number in range(count):
-                one = msgspec.structs.replace(turn, thread_id=new_id())
-                await started.add(self._reader.order(asked, one, group=group, number=number))
+                await started.add(self._reader.order(asked, turn, group=group, number=number))
         except BaseException:
             started.stop()
             raise

@@ -92,11 +92,11 @@ class Client:
         self.started = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._loop = asyncio.get_running_loop()
+        self._loop = task.get_loop()
         if self._link is None:
             self._watcher = self._loop.create_task(self._watch())
         else:
@@ -105,7 +105,7 @@ class Client:
                 self._leave()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         self._gathered.clear()

@@ -90,14 +90,15 @@ class EventStream(Generic[T]):
         """Set while entries may be written as they are appended."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with Client(scope, receive, send, self._delivery) as client, aclosing(self._batches):
-            try:
-                await self._run(client)
-            except ProxyError as error:
-                await self._break(client, failed(error))
-            except Exception:
-                logger.exception("a stream broke")
-                await self._break(client, Failed(code="internal_error", message="The stream broke."))
+        with Client(scope, receive, send, self._delivery) as client:
+            async with aclosing(self._batches):
+                try:
+                    await self._run(client)
+                except ProxyError as error:
+                    await self._break(client, failed(error))
+                except Exception:
+                    logger.exception("a stream broke")
+                    await self._break(client, Failed(code="internal_error", message="The stream broke."))
 
     async def _run(self, client: Client) -> None:
         if await self._begin(client):
@@ -184,18 +185,22 @@ class WholeAnswer(Generic[T]):
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with Client(scope, receive, send, self._delivery) as client, aclosing(self._batches):
-            try:
-                reply = await self._fold_all(client)
-            except ProxyError as error:
-                reply = self._refuse(failed(error))
-            except Exception:
-                logger.exception("an answer broke")
-                reply = self._refuse(Failed(code="internal_error", message="The answer broke."))
+        with Client(scope, receive, send, self._delivery) as client:
+            async with aclosing(self._batches):
+                reply = await self._reply(client)
             if client.started:
                 await client.finish(reply.body)
             else:
                 await client.reply(reply, self._delivery.headers)
+
+    async def _reply(self, client: Client) -> Reply:
+        try:
+            return await self._fold_all(client)
+        except ProxyError as error:
+            return self._refuse(failed(error))
+        except Exception:
+            logger.exception("an answer broke")
+            return self._refuse(Failed(code="internal_error", message="The answer broke."))
 
     def _take(self, item: T) -> bool:
         """Fold an entry in the writer's own turn, so that nobody is woken for it."""

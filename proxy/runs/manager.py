@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from functools import partial
 
 import msgspec
 import structlog
 
-from proxy.adapter import RunInput
+from proxy.adapter import RunInput, thread_key
 from proxy.errors import Draining, NotFound, ProxyError, UnknownAgent
-from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted
+from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted, TextDelta
 from proxy.model import Choices, Idempotency, Outcome, Pause, Run, RunStatus
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.limits import RunBounds, Slots
@@ -53,6 +55,7 @@ class RunManager:
         self.draining = False
         self._store = store
         self._settings = settings
+        self._bounds = {agent.name: RunBounds.of(agent.settings, settings) for agent in agents}
         self._slots = Slots()
         self._executions: dict[str, Execution] = {}
         self._chores: set[asyncio.Task[None]] = set()
@@ -129,17 +132,33 @@ class RunManager:
     def _start(self, run: Run, agent: Agent, order: Order, inserted: bool) -> None:
         log = self._store.begin(run, inserted=inserted)
         log.append(RunStarted(run_id=run.run_id, thread_id=run.thread_id, agent=run.agent))
-        execution = Execution(log, RunBounds.of(agent.settings, self._settings), self._ended)
+        bounds, asked = self._bounds[agent.name], order.input
+        if asked.timeout != bounds.timeout:
+            asked = msgspec.structs.replace(asked, timeout=bounds.timeout)
+        execution = Execution(log, bounds, self._ended)
         self._executions[run.run_id] = execution
-        execution.start(agent.adapter.stream(order.input))
+        execution.start(partial(agent.adapter.stream, asked))
+        if self.draining:  # it was being stored when the draining began, which therefore did not see it
+            execution.stop(GOING_DOWN)
 
     def _ended(self, execution: Execution) -> None:
         run = execution.done.result()
         del self._executions[run.run_id]
         self._slots.free(run.tenant, run.agent)
         report(run)
+        if self._settings.log_content:
+            self._chore(self._report_content(run))
         if not self._kept(run):
             self._chore(self._store.strip(run))
+
+    async def _report_content(self, run: Run) -> None:
+        """What was said, for those who want it in the log."""
+        asked = msgspec.json.decode(run.input, type=RunInput | None)
+        answer: list[str] = []
+        async with aclosing(self.follow(run, idle=0)) as batches:
+            async for batch in batches:
+                answer += [entry.event.text for entry in batch if isinstance(entry.event, TextDelta)]
+        logger.info("run content", run_id=run.run_id, asked=asked.text if asked else None, answer="".join(answer))
 
     def _kept(self, run: Run) -> bool:
         return run.choices.store and self._settings.keep_content
@@ -227,7 +246,7 @@ class RunManager:
         agent = self.agents.named(run.agent)
         if agent is None or await self._store.find(RunQuery(tenant=run.tenant, thread_id=run.thread_id, limit=1)):
             return
-        await agent.adapter.forget(f"{run.tenant}:{run.thread_id}")
+        await agent.adapter.forget(thread_key(run.tenant, run.thread_id))
 
     async def pauses(self, tenant: str, thread_id: str | None, agent: str, *, answered: bool = False) -> list[Pause]:
         """See `RunStore.pauses`."""

@@ -49,7 +49,8 @@ class Execution:
     def __init__(self, log: RunLog, bounds: RunBounds, on_end: Callable[[Execution], None]) -> None:
         self.log = log
         self.bounds = bounds
-        self.done: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Run] = self._loop.create_future()
         """Resolves with the record once the end is in the store, or has been given up."""
         self._on_end = on_end
         self._tally = Tally()
@@ -57,18 +58,19 @@ class Execution:
         self._begun = False
         self._settling = False
         self._task: asyncio.Task[None] | None = None
-        self._timers: list[asyncio.TimerHandle] = []
+        self._watch: asyncio.TimerHandle | None = None
+        self._grace: asyncio.TimerHandle | None = None
 
     @property
     def run(self) -> Run:
         return self.log.run
 
-    def start(self, events: AsyncGenerator[Event]) -> None:
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self.bounds.timeout, self.stop, failed(RunTimeout())))
-        if self.bounds.idle_timeout:
-            self._timers.append(loop.call_later(self.bounds.idle_timeout, self._watch_silence))
-        self._task = loop.create_task(self._execute(events))
+    def start(self, agent: Callable[[], AsyncGenerator[Event]]) -> None:
+        """Run the agent, which begins only in the task: what it raises at once is a failure like any other."""
+        loop, timeout = self._loop, self.bounds.timeout
+        self._deadline = loop.time() + timeout
+        self._watch = loop.call_later(min(timeout, self.bounds.idle_timeout or timeout), self._look)
+        self._task = loop.create_task(self._execute(agent))
 
     def stop(self, verdict: Final) -> bool:
         """End the run with this event, at once. False if its end has been decided already; the first caller wins.
@@ -80,16 +82,15 @@ class Execution:
         self._verdict = verdict
         if self._begun and self._task is not None:
             self._task.cancel()
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self.bounds.cancel_grace, self._abandon))
+        self._grace = self._loop.call_later(self.bounds.cancel_grace, self._abandon)
         return True
 
-    async def _execute(self, events: AsyncGenerator[Event]) -> None:
+    async def _execute(self, agent: Callable[[], AsyncGenerator[Event]]) -> None:
         self._begun = True
         final: Final = Completed(finish_reason="stop")
         try:
             if self._verdict is None:
-                async with aclosing(events):
+                async with aclosing(agent()) as events:
                     final = await self._record(events)
         except asyncio.CancelledError:
             if self._verdict is None:
@@ -148,8 +149,9 @@ class Execution:
         if self._settling:
             return
         self._settling = True
-        for timer in self._timers:
-            timer.cancel()
+        for timer in (self._watch, self._grace):
+            if timer is not None:
+                timer.cancel()
         run = ended(self.run, final, self._tally, self.log.last)
         pause = pause_of(run, final, self.bounds.pause_ttl)
         try:
@@ -180,14 +182,19 @@ class Execution:
         if self._task is None or self._task.done() or self._settling or self._verdict is None:
             return
         logger.error("an agent did not stop and was abandoned", run_id=self.run.run_id, agent=self.run.agent)
-        self._settler = asyncio.get_running_loop().create_task(self._settle(self._verdict))
+        self._settler = self._loop.create_task(self._settle(self._verdict))
 
-    def _watch_silence(self) -> None:
-        left = self.log.last_at + self.bounds.idle_timeout - time.time()
+    def _look(self) -> None:
+        """Both limits of time, by one timer: most runs end before it rings."""
+        loop, idle = self._loop, self.bounds.idle_timeout
+        left = self._deadline - loop.time()
+        quiet = self.log.last_at + idle - time.time() if idle else left
         if left <= 0:
+            self.stop(failed(RunTimeout()))
+        elif quiet <= 0:
             self.stop(failed(RunTimeout("The agent was silent for too long.")))
         elif not self._settling:
-            self._timers.append(asyncio.get_running_loop().call_later(left, self._watch_silence))
+            self._watch = loop.call_later(min(left, quiet), self._look)
 
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_calls", "content_filter": "refusal"}

@@ -22,7 +22,7 @@ logger = structlog.get_logger(__name__)
 
 FLUSH = 0.5
 """Seconds that an entry waits for others to be written with."""
-BACKOFF = 0.5
+BACKOFF = 1.0
 """Seconds from a write that failed to the next."""
 
 
@@ -67,6 +67,10 @@ class StoreJournal:
         self._waiting.append(log)
         if self._timer is None:
             self._timer = self._loop.call_later(self._delay, self.flush)
+
+    def hurry(self) -> None:
+        if self._delay == FLUSH:
+            self.flush()
 
     def flush(self) -> None:
         """Write what is waiting."""

@@ -216,6 +216,9 @@ class MemoryStore:
     def queue(self, log: LiveLog) -> None:
         """Never called: nothing is behind this memory, so all counts as stored and nothing leaves it."""
 
+    def hurry(self) -> None:
+        """Never called either."""
+
     async def commit(
         self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
     ) -> None:

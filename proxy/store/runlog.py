@@ -30,6 +30,10 @@ class Journal(Protocol):
         """Write the log's unwritten entries soon, and the record of an ended log. `log.written` answers it."""
         ...
 
+    def hurry(self) -> None:
+        """Write what is queued now, since a writer waits for room."""
+        ...
+
     async def commit(
         self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
     ) -> None:
@@ -171,6 +175,7 @@ class LiveLog:
 
     async def drain(self) -> None:
         while self.full and not self._closed:
+            self._journal.hurry()
             await self._change()
 
     async def settle(
@@ -241,7 +246,9 @@ class LiveLog:
             self.first += spare
         if self.last > self.stored and not self._settling:
             self._journal.queue(self)
-        if not self.full:
+        if self.full:
+            self._journal.hurry()
+        else:
             self._announce()
 
     def since(self, after: int) -> list[Entry]:

@@ -268,6 +268,9 @@ class ChatFold:
 
     def feed(self, entry: Entry) -> None:
         event = entry.event
+        if type(event) is TextDelta and event.part == self._presenter.plain_part and event.text:
+            self._content.append(event.text)
+            return
         match event:
             case Usage():
                 self._usage.append(event)

@@ -203,6 +203,10 @@ class Story:
         """What the agent went through."""
         return [step for run_id, step, _ in traced(self._server) if run_id == self.run_id]
 
+    def comes_to(self, state: str) -> None:
+        """The record says so, at last."""
+        eventually(lambda: self.record["state"] == state, f"`{state}` of {self.run_id}")
+
     def ends(self) -> dict[str, Any]:
         """The record once the run has ended, which it does in exactly one final event."""
         eventually(lambda: self.record["state"] not in ("pending", "running"), f"the end of {self.run_id}")
@@ -246,6 +250,6 @@ def story(server: Server, mark: str) -> Story:
     return eventually(lambda: stories(server, mark), "the start of the agent")[0]
 
 
-def open_gate(server: Server, name: str) -> None:
+def open_gate(server: Server, name: str, model: str = "actor") -> None:
     """Let the agents go on that wait at this gate."""
-    assert Caller(server, f"open {name}").rest().ending == "stop"
+    assert Caller(server, f"open {name}", model=model).rest().ending == "stop"

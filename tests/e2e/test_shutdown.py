@@ -48,12 +48,12 @@ def refuses(server: Server) -> bool:
 
 
 def test_sigterm_gives_a_hundred_streams_their_end(tmp_path: Path) -> None:
-    with serving(tmp_path, config(drain=2.0)) as server:
+    with serving(tmp_path, config(drain=1.0)) as server:
         waiting = [Caller(server, "say Hel\nwait") for _ in range(40)]
         swallowing = [Caller(server, "say Hel\nwait\nswallow") for _ in range(20)]
         blocked = [Caller(server, "", model="blocked") for _ in range(10)]
         whole = [Caller(server, "say Hel\nwait", stream=False, runwire={"keepalive": False}) for _ in range(10)]
-        ending = [Caller(server, "say Hel\npause 0.5\nsay lo") for _ in range(20)]
+        ending = [Caller(server, "say Hel\npause 0.3\nsay lo") for _ in range(20)]
         deaf = Caller(server, "flood 8000\nwait", buffer=4096)
         for caller in waiting + swallowing + ending:
             caller.until("Hel")
@@ -77,7 +77,7 @@ def test_sigterm_gives_a_hundred_streams_their_end(tmp_path: Path) -> None:
         assert server.process.wait(60) == 0
         assert not stories(server, "mark-late")
 
-    with serving(tmp_path, config(drain=2.0)) as server:
+    with serving(tmp_path, config(drain=1.0)) as server:
         for caller in ending:
             assert Story(server, caller.run_id).ends()["state"] == "success"
         for caller in waiting + swallowing + blocked + whole + [deaf]:

@@ -35,8 +35,7 @@ def test_the_flood_that_one_client_never_reads_stays_on_disk(quick: Server) -> N
     Caller(quick, "flood 1000").rest()
     with growth(quick, most=30):
         caller = Caller(quick, "flood 40000", model="stays", buffer=SMALL)
-        told = Story(quick, caller.run_id)
-        eventually(lambda: told.record["state"] == "success", "the end of the run")
+        Story(quick, caller.run_id).comes_to("success")
     caller.close()
 
 
@@ -49,7 +48,7 @@ def fifty_deaf(server: Server) -> None:
     assert (other.answer, other.ending) == ("Hello", "stop")
     eventually(lambda: server.log.count(name) == 50, "the end of patience with all")
     for caller in callers:
-        eventually(lambda told=Story(server, caller.run_id): told.record["state"] == "success", "the end of the run")
+        Story(server, caller.run_id).comes_to("success")
 
 
 def test_c05_fifty_clients_that_never_read_are_dropped_and_leave_no_memory_behind(quick: Server) -> None:

@@ -33,7 +33,7 @@ async def consent(state):
 async def tell(state, config):
     """What the request may have smuggled into the graph's config."""
     given = {key: str(value) for key, value in config["configurable"].items() if not key.startswith("__pregel_")}
-    return {"messages": [AIMessage(json.dumps(given | {"limit": config["recursion_limit"]}))]}
+    return {"messages": [AIMessage(json.dumps(given))]}
 
 
 counting = StateGraph(MessagesState).add_node("count", count).add_edge(START, "count")

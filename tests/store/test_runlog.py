@@ -21,10 +21,14 @@ class Disk:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.queued: list[LiveLog] = []
+        self.hurried = 0
         self.ends: list[tuple[LiveLog, Entry, Run, asyncio.Future[None]]] = []
 
     def queue(self, log: LiveLog) -> None:
         self.queued.append(log)
+
+    def hurry(self) -> None:
+        self.hurried += 1
 
     async def commit(
         self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
@@ -121,9 +125,11 @@ def test_a_writer_waits_while_the_disk_is_behind_and_no_longer() -> None:
         bench = Bench()
         bench.say(QUEUE)
         assert bench.log.full
+        assert not bench.disk.hurried
         waiting = asyncio.ensure_future(bench.log.drain())
         await turn()
         assert not waiting.done()
+        assert bench.disk.hurried == 1
         bench.disk.write(bench.log)
         await turn()
         assert waiting.done()
