@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 
 import msgspec
-import structlog
 
 from proxy.adapter import RunInput, thread_key
-from proxy.errors import Draining, NotFound, ProxyError, UnknownAgent
-from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted, TextDelta
-from proxy.model import Choices, Idempotency, Outcome, Pause, Run, RunStatus
+from proxy.errors import Draining, NotFound, UnknownAgent
+from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted
+from proxy.model import Choices, Idempotency, Pause, Run, RunStatus
 from proxy.runs.agents import Agent, Agents
+from proxy.runs.chores import Chores
 from proxy.runs.limits import RunBounds, Slots
+from proxy.runs.report import report, report_content
 from proxy.runs.worker import Execution, ended
 from proxy.settings import Runs
 from proxy.store.base import RunQuery, Store
 from proxy.transcript import Tally
 
-logger = structlog.get_logger(__name__)
 encode = msgspec.json.Encoder().encode
 
 GOING_DOWN = Failed(
@@ -58,7 +57,7 @@ class RunManager:
         self._bounds = {agent.name: RunBounds.of(agent.settings, settings) for agent in agents}
         self._slots = Slots()
         self._executions: dict[str, Execution] = {}
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores = Chores()
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
@@ -71,13 +70,13 @@ class RunManager:
         for run, last in await self._store.unfinished():
             log = self._store.begin(run, inserted=True, after=last + TAKEOVER)
             await log.settle(RESTARTED, ended(run, RESTARTED, Tally(), last))
-        self._sweeper = self._chore(self._sweep())
+        self._sweeper = self._chores.add(self._sweep())
 
     async def close(self) -> None:
         """Stop sweeping, and finish what was begun: content that is not to be kept has to go."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self._chores.done()
 
     async def ready(self) -> None:
         """Raises `Draining`, or `Unavailable` if the store cannot be reached."""
@@ -147,18 +146,9 @@ class RunManager:
         self._slots.free(run.tenant, run.agent)
         report(run)
         if self._settings.log_content:
-            self._chore(self._report_content(run))
+            self._chores.add(report_content(run, self.follow(run, idle=0)))
         if not self._kept(run):
-            self._chore(self._store.strip(run))
-
-    async def _report_content(self, run: Run) -> None:
-        """What was said, for those who want it in the log."""
-        asked = msgspec.json.decode(run.input, type=RunInput | None)
-        answer: list[str] = []
-        async with aclosing(self.follow(run, idle=0)) as batches:
-            async for batch in batches:
-                answer += [entry.event.text for entry in batch if isinstance(entry.event, TextDelta)]
-        logger.info("run content", run_id=run.run_id, asked=asked.text if asked else None, answer="".join(answer))
+            self._chores.add(self._store.strip(run))
 
     def _kept(self, run: Run) -> bool:
         return run.choices.store and self._settings.keep_content
@@ -280,34 +270,3 @@ class RunManager:
                 await self._forget(run)
             if not swept:
                 await asyncio.sleep(keep.every)
-
-    def _chore(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Work that nobody waits for."""
-
-        async def tidy() -> None:
-            try:
-                await work
-            except ProxyError as error:
-                logger.warning("a chore failed", error=error.code, message=error.message)
-
-        task = asyncio.get_running_loop().create_task(tidy())
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
-        return task
-
-
-def report(run: Run) -> None:
-    """One line for a run's end."""
-    outcome = run.outcome or Outcome(stop_reason="")
-    logger.info(
-        "run ended",
-        run_id=run.run_id,
-        agent=run.agent,
-        status=str(run.status),
-        stop_reason=outcome.stop_reason,
-        error=outcome.error.code if outcome.error else None,
-        input_tokens=outcome.usage.input_tokens,
-        output_tokens=outcome.usage.output_tokens,
-        first_token=outcome.first_token,
-        seconds=round(run.updated_at - run.created_at, 4),
-    )
