@@ -78,6 +78,11 @@ class Native(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Kept with each checkpoint and shown with each message."""
 
 
+def thread_key(tenant: str, thread_id: str) -> str:
+    """A thread's name across tenants; no thread id reaches into a tenant whose name has a colon."""
+    return f"{tenant.replace('%', '%25').replace(':', '%3A')}:{thread_id}"
+
+
 class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that an agent gets to know of one run."""
 
@@ -120,8 +125,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def thread_key(self) -> str:
-        """The thread's name across tenants: the key for state that an adapter keeps."""
-        return f"{self.tenant}:{self.thread_id}"
+        """The key for state that an adapter keeps of the thread."""
+        return thread_key(self.tenant, self.thread_id)
 
     @property
     def text(self) -> str:

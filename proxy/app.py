@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,9 +32,16 @@ class Front:
         self._busy = busy
         self._rest = rest
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._rest if scope["type"] != "http" else self._busy.get(scope["path"], self._rest)
-        await app(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        app = self._rest if scope["type"] != "http" else self._busy.get(path_of(scope), self._rest)
+        return app(scope, receive, send)
+
+
+def path_of(scope: Scope) -> str:
+    """The path below the one that a reverse proxy shows this server under."""
+    path: str = scope["path"]
+    root = scope.get("root_path")
+    return path.removeprefix(root) if root else path
 
 
 class Application:
@@ -53,8 +60,16 @@ class Application:
         front = Front({"/v1/chat/completions": chat}, cast(App, self._litestar()))
         self._app = Gate(front, settings, Auth(settings.server), draining=lambda: self.manager.draining)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._live(receive, send) if scope["type"] == "lifespan" else self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """The server's life, here and not in the framework, which would wrap what kept it from starting."""
+        await receive()
+        async with self._open():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
     async def drain(self) -> None:
         """Take no more work and let running streams end; returns when all have their end, or were given one."""
@@ -68,7 +83,6 @@ class Application:
                 *completion.routes(self.manager, self._settings),
                 *health.routes(self.manager),
             ],
-            lifespan=[self._lifespan],
             exception_handlers=HANDLERS,
             openapi_config=None,
             logging_config=None,
@@ -76,7 +90,7 @@ class Application:
         )
 
     @asynccontextmanager
-    async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+    async def _open(self) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(self._executor)
         await self._store.open()
         try:

@@ -84,7 +84,7 @@ class Watchdog:
         own = [line for line in stack if not line.filename.startswith((*_LIBRARIES, "<"))]
         place = own[-1] if own else stack[-1]
         logger.warning(
-            "event loop is blocked", place=_worded(place), stack=[_worded(line) for line in reversed(stack[-_FRAMES:])]
+            "event loop is blocked", place=_worded(place), frames=[_worded(line) for line in reversed(stack[-_FRAMES:])]
         )
 
 

@@ -93,10 +93,14 @@ class UnknownAgent(NotFound):
 
 
 class NotAllowed(ProxyError):
-    """The path exists, but not for this method."""
+    """The path exists, but not for this method; `allow` names those it is for."""
 
     status = 405
     code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class Conflict(ProxyError):

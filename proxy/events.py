@@ -129,7 +129,8 @@ class Completed(Word, frozen=True, tag="completed"):
 class Failed(Word, frozen=True, tag="failed"):
     """Final: the run broke. `message` may be shown to a client; `status` is the HTTP status it would have been.
 
-    `retry_after` is in seconds; `retryable` says whether asking again can help.
+    `retry_after` is in seconds; `retryable` says whether asking again can help. `kind` is the class of the agent's
+    own exception, where that may be shown.
     """
 
     code: str
@@ -137,6 +138,7 @@ class Failed(Word, frozen=True, tag="failed"):
     status: int = 500
     retryable: bool = False
     retry_after: float | None = None
+    kind: str = ""
 
 
 class Cancelled(Word, frozen=True, tag="cancelled"):

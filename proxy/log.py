@@ -7,24 +7,32 @@ form. No configured secret ever leaves in a line, whoever wrote it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from io import BytesIO
-from typing import Any, BinaryIO
+from io import BytesIO, StringIO
+from typing import Any, BinaryIO, TextIO
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
 from proxy.settings import Key, Settings
 
+GATHER = 0.1
+"""Seconds that a line waits for others to be written with."""
 _SHORTEST_SECRET = 4
 """Shorter ones would blot out half of every line."""
 _SECRET_NAMES = ("key", "secret", "token", "password", "authorization")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal obeys, but for tabs and new lines: a path or an exception may hold what a client wrote."""
 _NOISY = ("httpx", "httpcore", "openai", "alembic", "asyncio", "urllib3")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -34,34 +42,74 @@ def setup(settings: Settings, file: BinaryIO | None = None) -> None:
     target: BinaryIO = file or getattr(sys.stderr, "buffer", None) or BytesIO()
     level = _LEVELS[settings.log.level]
     console = settings.log.format == "console" or (settings.log.format == "auto" and target.isatty())
+    # Unbuffered below: no line is half written when the process dies.
+    lines = Lines(getattr(target, "raw", target))
     structlog.configure(
         processors=_processors(console=console, colors=target.isatty(), secrets=tuple(secrets(settings))),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Unbuffered: one system call a line, and no line half written when the process dies.
-        logger_factory=lambda *names: Sink(names[0] if names else "", getattr(target, "raw", target)),
+        logger_factory=lambda *names: Sink(names[0] if names else "", lines),
         cache_logger_on_first_use=True,
     )
-    _route_stdlib(level)
+    _route_stdlib(level, lines)
+
+
+class Lines:
+    """Where finished lines go. A line that cannot be written is lost; nothing else may break for it.
+
+    On an event loop, what is no warning is written together with what else comes within `GATHER` seconds: a system
+    call for each line costs more than the line. The order is kept, and `flush` is called when the process ends.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._write = file.write
+        self._gathered: list[bytes] = []
+        self._due = 0.0
+        """When the oldest of them is written at the latest; the loop that was to do it may be gone."""
+        self._writing = threading.RLock()
+
+    def add(self, line: bytes) -> None:
+        self._gathered.append(line)
+        if len(self._gathered) > 1:
+            if time.monotonic() > self._due:
+                self.flush()
+            return
+        try:
+            asyncio.get_running_loop().call_later(GATHER, self.flush)
+            self._due = time.monotonic() + GATHER
+        except RuntimeError:
+            self.flush()
+
+    def put(self, line: bytes) -> None:
+        """Write it now."""
+        self._gathered.append(line)
+        self.flush()
+
+    def flush(self) -> None:
+        with self._writing:
+            count = len(self._gathered)
+            lines = b"".join(self._gathered[:count])
+            del self._gathered[:count]
+            try:
+                self._write(lines)
+            except (OSError, ValueError):
+                return
 
 
 class Sink:
-    """Where finished lines go. A line that cannot be written is lost; nothing else may break for it."""
+    """What one module writes to."""
 
-    def __init__(self, name: str, file: BinaryIO) -> None:
+    def __init__(self, name: str, lines: Lines) -> None:
         self.name = name
-        self._write = file.write
-
-    def msg(self, line: bytes) -> None:
-        try:
-            self._write(line)
-        except (OSError, ValueError):
-            return
-
-    log = debug = info = warning = warn = error = critical = fatal = exception = failure = msg
+        self.msg = self.log = self.debug = self.info = lines.add
+        self.warning = self.warn = self.error = self.critical = self.fatal = self.exception = self.failure = lines.put
 
 
 class Bridge(logging.Handler):
-    """Takes the lines of `logging` over."""
+    """Takes the lines of `logging` over, and with them its care that all is written when the process ends."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self.flush = lines.flush  # type: ignore[method-assign]
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -107,13 +155,24 @@ def _processors(*, console: bool, colors: bool, secrets: Sequence[str]) -> list[
     if not console:
         return [scrub.as_json]
     # Not the pretty formatter: it would show local variables, and with them what users wrote.
-    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_traceback)
 
     def as_text(logger: Any, method: str, event: EventDict) -> bytes:
-        return f"{renderer(logger, method, event)}\n".encode("utf-8", "backslashreplace")
+        tame = {name: _tamed(value) if isinstance(value, str) else value for name, value in event.items()}
+        return f"{renderer(logger, method, tame)}\n".encode("utf-8", "backslashreplace")
 
     clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
     return [structlog.processors.add_log_level, structlog.stdlib.add_logger_name, clock, as_text, scrub]
+
+
+def _tamed(text: str) -> str:
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _traceback(file: TextIO, exc_info: ExcInfo) -> None:
+    plain = StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    file.write(_tamed(plain.getvalue()))
 
 
 _encoder = msgspec.json.Encoder(enc_hook=repr)
@@ -146,9 +205,9 @@ class Scrubber:
         return self(logger, method, line + b"\n")
 
 
-def _route_stdlib(level: int) -> None:
+def _route_stdlib(level: int, lines: Lines) -> None:
     root = logging.getLogger()
-    root.handlers = [Bridge()]
+    root.handlers = [Bridge(lines)]
     root.setLevel(level)
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

@@ -10,6 +10,21 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def embedded(text: str, otherwise: Any) -> Any:
+    """The JSON that somebody wrote into a text, or `otherwise` where it is none, or none that can be kept.
+
+    What stands in a text was not checked with the body around it.
+    """
+    try:
+        value = msgspec.json.decode(text)
+        _pack(value)  # refuses integers beyond 64 bits, which no store of states takes
+    except (msgspec.MsgspecError, RecursionError, OverflowError):
+        return otherwise
+    return value
+
 
 class ImageURL(msgspec.Struct, frozen=True, omit_defaults=True):
     """`url` is http(s) or a data URL."""

@@ -1,4 +1,4 @@
-"""The records: what is known of a run besides its events."""
+"""The records: what is known of runs besides their events, and of threads besides their runs."""
 
 from __future__ import annotations
 
@@ -95,6 +95,62 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[PendingCall, ...] = ()
     expires_at: float = 0.0
     answered_by: str | None = None
+
+
+class ThreadStatus(StrEnum):
+    IDLE = "idle"
+    BUSY = "busy"
+    INTERRUPTED = "interrupted"
+    ERROR = "error"
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a thread's last run broke off: the class of the exception, and its text."""
+
+    error: str
+    message: str
+
+
+class Lifetime(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a thread `ttl` minutes after its last change."""
+
+    ttl: float
+    strategy: Literal["delete", "keep_latest"] = "delete"
+
+
+class ThreadOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run, or a change of its state, leaves a thread."""
+
+    status: ThreadStatus = ThreadStatus.IDLE
+    """Never busy: that a thread is by having a run under way."""
+    values: Raw | None = None
+    """The state as JSON; None where it stays as it was."""
+    interrupts: dict[str, tuple[Interrupt, ...]] = {}
+    """What is asked, by the task that asks it."""
+    fault: Fault | None = None
+
+
+class Thread(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation that callers know by its id. Times are seconds since 1970.
+
+    `status` is busy while a run of it is under way, whatever its `outcome` was before.
+    """
+
+    thread_id: str
+    tenant: str = "default"
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    state_updated_at: float | None = None
+    """When a run or a change of state last left it; None before the first."""
+    metadata: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    lifetime: Lifetime | None = None
+    outcome: ThreadOutcome = ThreadOutcome()
+    busy: bool = False
+
+    @property
+    def status(self) -> ThreadStatus:
+        return ThreadStatus.BUSY if self.busy else self.outcome.status
 
 
 class Idempotency(msgspec.Struct, frozen=True, kw_only=True):

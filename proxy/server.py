@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import logging
 import os
 import socket
 import threading
@@ -28,6 +29,17 @@ FLUSH = 3
 """Seconds for the last bytes of streams whose runs have ended."""
 LEFTOVERS = 2.0
 """Seconds for tasks and threads that an agent left behind."""
+
+VANISHED = 60.0
+"""Seconds after which a client that does not confirm anything any more is taken for gone."""
+CONNECTIONS = {
+    "TCP_KEEPIDLE": 30,
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 3,
+    "TCP_NOTSENT_LOWAT": 128 * 1024,
+}
+"""In a silence, clients are asked for a sign of life. And the kernel takes no more ahead of a slow reader than these
+bytes: its own choice is megabytes, which hide for long that nobody reads."""
 
 GARBAGE = (10_000, 20, 50)
 """Collector thresholds: a run makes some hundred objects, which go by themselves."""
@@ -59,6 +71,18 @@ def bind(host: str, port: int) -> socket.socket:
         cure = "choose another port with --port" if taken else "choose another address with --host"
         raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}; {cure}") from error
     return bound
+
+
+def watch(bound: socket.socket, patience: float) -> None:
+    """Set what every connection taken on this socket inherits, as far as the system knows it.
+
+    One that does not take what was sent for `patience` seconds is closed, though its host be gone without a word.
+    """
+    options = {**CONNECTIONS, "TCP_USER_TIMEOUT": int(patience * 1000)}
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in options.items():
+        if (option := getattr(socket, name, None)) is not None:
+            bound.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def url(bound: socket.socket) -> str:
@@ -111,10 +135,12 @@ class Server(uvicorn.Server):
         self._app = app
         self._lifespan = _Lifespan(app)
         self._tell = started
+        self._patience = max(VANISHED, settings.dialects.chat.send_timeout)
         super().__init__(_uvicorn(self._lifespan, settings))
 
     def until_told(self, bound: socket.socket) -> None:
         """Serve until `should_exit` is set."""
+        watch(bound, self._patience)
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
             try:
                 runner.run(self.serve(sockets=[bound]))
@@ -154,7 +180,7 @@ class _Owner(Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
-            os._exit(0)
+            _leave()
         self.should_exit = True
         _end_after(self._longest)
 
@@ -164,9 +190,15 @@ class _Owner(Server):
 
 def _end_after(seconds: float) -> None:
     """End the process by then, whatever tasks and threads still run; what they were doing is settled at next start."""
-    timer = threading.Timer(seconds, os._exit, (0,))
+    timer = threading.Timer(seconds, _leave)
     timer.daemon = True
     timer.start()
+
+
+def _leave() -> None:
+    """End the process at once, but for the last lines of its log."""
+    logging.shutdown()
+    os._exit(0)
 
 
 class _Lifespan:

@@ -32,7 +32,6 @@ class Key(Strict, frozen=True):
     """Defaults to `name`; keys of one tenant share runs and threads."""
     forward_user: bool = False
     """Believe the user headers (`server.user_headers`) that come with this key."""
-    admin: bool = False
 
 
 class Jwt(Strict, frozen=True):
@@ -54,6 +53,8 @@ class RequestLimits(Strict, frozen=True):
     body: Count = 20 * 1024 * 1024
     depth: Count = 100
     messages: Count = 2000
+    values: Count = 200_000
+    """Names and values of a JSON body, and of what is nested in it."""
     read_timeout: Positive = 30.0
     """A request whose headers and body have not arrived by then is dropped."""
 
@@ -145,7 +146,8 @@ class Show(Strict, frozen=True):
     """What a chat client sees besides the answer."""
 
     tools: Literal["hidden", "reasoning", "details"] = "hidden"
-    reasoning: Literal["field", "think", "off"] = "field"
+    reasoning: Literal["field", "reasoning", "think", "off"] = "field"
+    """As `reasoning_content`, as `reasoning`, in `<think>` tags within the text, or not at all."""
 
 
 class Agent(Strict, frozen=True):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 import uvloop
 from structlog.testing import capture_logs
 
@@ -36,9 +37,15 @@ def test_a_blocked_loop_is_logged_once_with_the_place_and_again_when_it_runs() -
     assert blocked["log_level"] == again["log_level"] == "warning"
     assert blocked["place"].startswith(__file__)
     assert blocked["place"].endswith("synchronous_tool")
-    assert any("watched" in frame or "go" in frame for frame in blocked["stack"])
+    assert any("watched" in frame or "go" in frame for frame in blocked["frames"])
     assert again["blocked_ms"] >= 500
 
 
 def test_a_loop_that_waits_is_not_blocked() -> None:
     assert watched(lambda: asyncio.to_thread(time.sleep, 0.5)) == []
+
+
+def test_the_line_can_be_shown_in_a_terminal() -> None:
+    blocked, _ = watched(synchronous_tool)
+    render = structlog.dev.ConsoleRenderer(colors=False)
+    assert "synchronous_tool" in render(None, "warning", dict(blocked))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
@@ -122,3 +123,17 @@ def test_a_closed_file_is_no_error() -> None:
     file = written()
     file.close()
     structlog.get_logger("x").info("lost")
+
+
+def test_a_terminal_is_never_told_what_to_do_by_a_client() -> None:
+    file = written(msgspec.structs.replace(SETTINGS, log=Logs(format="console")))
+    logger = structlog.get_logger("x")
+    logger.info("request", path="/\x1b[2J\x9b\nINFO forged")
+    try:
+        raise ValueError("\x1b]0;title\x07")
+    except ValueError:
+        logger.exception("failed \x1b[31m")
+    text = file.getvalue().decode()
+    assert not set(text) & {"\x1b", "\x07", "\x9b"}
+    assert "\nINFO forged" not in text
+    assert "ValueError: \\x1b]0;title\\x07\n" in text

@@ -55,6 +55,8 @@ class Source:
         """Import. Contexts of a factory without an argument are entered on `stack`. Raises `ConfigError`."""
         self._options.check(self._place)
         found = load(self._options.graph, folder=self._folder, place=f"{self._place}.graph")
+        if inspect.isbuiltin(found):
+            raise self._no_graph(found)
         if _takes_config(found):
             self._factory = cast(Factory, found)
             return
@@ -88,7 +90,10 @@ class Source:
             return await self._compiled(await stack.enter_async_context(made), stack)
         if hasattr(made, "__enter__"):
             return await self._compiled(stack.enter_context(made), stack)
-        raise ConfigError(
+        raise self._no_graph(made)
+
+    def _no_graph(self, made: object) -> ConfigError:
+        return ConfigError(
             f"{self._place}.graph: `{self._options.graph}` is or makes a {type(made).__name__}; "
             "name a compiled graph, a StateGraph, or a function that returns one"
         )

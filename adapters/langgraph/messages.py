@@ -18,7 +18,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from proxy.messages import Message, Part, ToolCall
+from proxy.messages import Message, Part, ToolCall, embedded
 
 ASSISTANT = frozenset({"assistant", "ai"})
 
@@ -77,10 +77,8 @@ def _asked(call: ToolCall) -> tuple[str, str]:
 
 
 def _arguments(text: str) -> dict[str, Any] | None:
-    try:
-        return msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
-        return None
+    arguments = embedded(text or "{}", None)
+    return arguments if isinstance(arguments, dict) else None
 
 
 def _content(content: str | tuple[Part, ...] | None) -> str | list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from proxy.events import NULL
 from proxy.messages import Message
 
 OURS = frozenset({"model", "messages", "stream", "stream_options", "n", "runwire"})
+STEERING = frozenset({"base_url", "api_base", "api_key", "extra_headers"})
+"""By these, some gateways let a caller say where to call, and with whose key: the config's business alone."""
 NOTHING = frozenset({b"[]", b"null"})
 WITH_USAGE = {"include_usage": True}
 
@@ -28,7 +30,7 @@ def body(run: RunInput, model: str, *, usage: bool = True) -> bytes:
     if usage:
         fields["stream_options"] = WITH_USAGE
     for name, value in run.params.items():
-        if name not in OURS:
+        if name not in OURS and name not in STEERING:
             fields[name] = value
     if "tools" in fields and bytes(run.params["tools"]).strip() in NOTHING:
         for name in ("tools", "tool_choice", "parallel_tool_calls"):

@@ -12,17 +12,19 @@ from proxy.api.auth import Caller
 from proxy.api.options import Headers, Options, choices_of, options_of
 from proxy.api.parse import decode
 from proxy.errors import BadRequest
-from proxy.messages import Message
+from proxy.messages import Message, Part
 from proxy.model import Idempotency, new_id
 from proxy.runs.agents import Agents, Published
 from proxy.runs.manager import Order
 from proxy.runs.turns import Turn
 from proxy.settings import Chat, RequestLimits
-from proxy.wire.chat import CONSUMED, ChatRequest
+from proxy.wire.chat_request import CONSUMED, ChatRequest
 
 MOST_CHOICES = 8
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+PARTS = frozenset({"text", "refusal", "image_url", "input_audio", "file"})
 TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+WITHOUT_TOOLS = CONSUMED | TOOL_FIELDS
 _request = msgspec.json.Decoder(ChatRequest)
 _fields = msgspec.json.Decoder(dict[str, Raw])
 
@@ -68,7 +70,7 @@ class Reader:
         agent = published.agent
         if request.stream and not agent.settings.streaming:
             raise BadRequest(f"The model `{agent.name}` does not stream; leave out `stream`.", param="stream")
-        options = options_of(request, headers, agent, self._chat)
+        options = options_of(request, headers, agent, self._chat, self._limits)
         several = (request.n or 1) > 1
         if several and (options.thread_id or (request.tools and agent.client_tools != "ignore")):
             raise BadRequest("`n` above 1 goes neither with a thread nor with tools.", param="n")
@@ -79,7 +81,7 @@ class Reader:
             published=published,
             caller=caller,
             headers=headers,
-            fingerprint=hashlib.sha256(body).hexdigest() if b"idempotency-key" in headers else "",
+            fingerprint=hashlib.sha256(body).hexdigest() if headers.get(b"idempotency-key") else "",
         )
 
     def order(self, asked: Asked, turn: Turn, *, group: str | None = None, number: int = 0) -> Order:
@@ -87,10 +89,11 @@ class Reader:
         request, options, published = asked.request, asked.options, asked.published
         choices = choices_of(request, options, asked.headers, asked.caller, self._chat)
         key = asked.headers.get(b"idempotency-key")
+        run_id = new_id()
         return Order(
             input=RunInput(
-                run_id=new_id(),
-                thread_id=turn.thread_id,
+                run_id=run_id,
+                thread_id=turn.thread_id or run_id,
                 agent=published.agent.name,
                 tenant=asked.caller.tenant,
                 messages=turn.messages,
@@ -116,7 +119,7 @@ class Reader:
 
 def _params(asked: Asked) -> dict[str, Raw]:
     """What goes on to the agent: all that the proxy does not answer for, the caller's tools only if taken."""
-    dropped = CONSUMED if asked.takes_tools else CONSUMED | TOOL_FIELDS
+    dropped = CONSUMED if asked.takes_tools else WITHOUT_TOOLS
     return {name: value for name, value in asked.fields.items() if name not in dropped}
 
 
@@ -149,7 +152,14 @@ def check_message(message: Message, place: str) -> None:
         raise BadRequest("The message has no content.", param=f"{place}.content")
     if isinstance(message.content, tuple):
         for i, part in enumerate(message.content):
-            if part.type == "text" and part.text is None:
-                raise BadRequest("A text part has a text.", param=f"{place}.content[{i}].text")
-            if part.type == "image_url" and part.image_url is None:
-                raise BadRequest("An image part has an image_url.", param=f"{place}.content[{i}].image_url")
+            check_part(part, f"{place}.content[{i}]")
+
+
+def check_part(part: Part, place: str) -> None:
+    """Whether it has what its type promises; of an unknown type nothing but a text would reach the agent."""
+    if part.type == "text" and part.text is None:
+        raise BadRequest("A text part has a text.", param=f"{place}.text")
+    if part.type == "image_url" and part.image_url is None:
+        raise BadRequest("An image part has an image_url.", param=f"{place}.image_url")
+    if part.type not in PARTS and part.text is None:
+        raise BadRequest(f"Parts of type `{part.type[:40]}` are not taken.", param=f"{place}.type")

@@ -33,7 +33,6 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = DEFAULT
     name: str = DEFAULT
     user: str | None = None
-    admin: bool = False
     forward_user: bool = False
 
 
@@ -126,9 +125,7 @@ def _keys(entries: tuple[str | Key, ...]) -> Iterator[tuple[bytes, Caller]]:
         place = f"$.server.api_keys[{number}]"
         key = Key(name=DEFAULT, key=entry) if isinstance(entry, str) else entry
         digest = _digest(key, place)
-        caller = Caller(
-            tenant=key.tenant or key.name or DEFAULT, name=key.name, admin=key.admin, forward_user=key.forward_user
-        )
+        caller = Caller(tenant=key.tenant or key.name or DEFAULT, name=key.name, forward_user=key.forward_user)
         if owners.setdefault(digest, caller) != caller:
             raise ConfigError(f"the same key stands twice with different rights; remove one - at `{place}`")
     yield from owners.items()

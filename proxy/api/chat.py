@@ -6,38 +6,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from proxy.api.asgi import Receive, Scope, Send
 from proxy.api.asked import Asked, Reader
 from proxy.api.client import Delivery, Header
 from proxy.api.errors import Dialect, refusing, reply_to
 from proxy.api.groups import merged
 from proxy.api.parse import read_body
+from proxy.api.started import Started
 from proxy.api.streaming import EventStream, Refuse, WholeAnswer
-from proxy.errors import NotAllowed, ProxyError
+from proxy.errors import BadRequest, NotAllowed, ProxyError
 from proxy.model import Run, new_id
-from proxy.runs.manager import Order, RunManager
+from proxy.runs.manager import RunManager
 from proxy.runs.turns import turn_of
 from proxy.settings import Chat, RequestLimits
 from proxy.wire.chat import ChatEncoder, ChatFold, Head
 from proxy.wire.group import GroupEncoder, GroupFold
-
-
-class Started:
-    """The runs of a request: `made` by it, or only joined, because it repeats an earlier one."""
-
-    __slots__ = ("made", "runs")
-
-    def __init__(self) -> None:
-        self.runs: list[Run] = []
-        self.made: list[Run] = []
-
-    async def add(self, manager: RunManager, order: Order) -> None:
-        run = await manager.create(order)
-        self.runs.append(run)
-        if run.run_id == order.input.run_id:
-            self.made.append(run)
 
 
 class ChatCompletions:
@@ -53,41 +36,44 @@ class ChatCompletions:
         request_id: str = state["request_id"]
         try:
             if scope["method"] != "POST":
-                raise NotAllowed("Use POST for chat completions.")
+                raise NotAllowed("Use POST for chat completions.", allow="POST")
             asked = await self._reader.read(dict(scope["headers"]), await read_body(receive), state["caller"])
             started = await self._start(asked)
         except ProxyError as error:
             await reply_to(error, Dialect.OPENAI, request_id).send(send)
             return
         respond = self._stream if asked.request.stream else self._answer
+        response = respond(asked, started, refusing(Dialect.OPENAI, request_id))
+        several = len(started.runs) > 1 and asked.options.on_disconnect == "cancel"
+        del asked  # a stream may last for long, and its request would be a tenth of what it holds in memory
         try:
-            await respond(asked, started, refusing(Dialect.OPENAI, request_id))(scope, receive, send)
+            await response(scope, receive, send)
         finally:
-            if len(started.runs) > 1 and asked.options.on_disconnect == "cancel":
-                self._stop(started.made)
+            if several:
+                started.stop()
 
     async def _start(self, asked: Asked) -> Started:
         """Make the runs; if one cannot be made, none is left behind."""
         agent, tenant, options = asked.published.agent, asked.caller.tenant, asked.options
         turn = await turn_of(self._manager, agent, tenant, options.thread_id, asked.request.messages)
         count = asked.request.n or 1
-        started = Started()
+        started = Started(self._manager)
+        if count > 1 and turn.pause is not None:
+            raise BadRequest("A question is answered by one run: leave out `n`.", param="n")
+        if turn.joins is not None:
+            started.runs.append(await self._manager.get(tenant, turn.joins))
+            return started
         if count == 1:
-            await started.add(self._manager, self._reader.order(asked, turn))
+            await started.add(self._reader.order(asked, turn))
             return started
         group = new_id()
         try:
             for number in range(count):
-                one = msgspec.structs.replace(turn, thread_id=new_id())
-                await started.add(self._manager, self._reader.order(asked, one, group=group, number=number))
+                await started.add(self._reader.order(asked, turn, group=group, number=number))
         except BaseException:
-            self._stop(started.made)
+            started.stop()
             raise
         return started
-
-    def _stop(self, runs: list[Run]) -> None:
-        for run in runs:
-            self._manager.stop(run)
 
     def _stream(self, asked: Asked, started: Started, refuse: Refuse) -> EventStream[Any]:
         runs = started.runs
@@ -118,7 +104,7 @@ class ChatCompletions:
         return WholeAnswer(partial(merged, self._manager, runs), GroupFold(head, folds), delivery, refuse)
 
     def _delivery(self, asked: Asked, started: Started) -> Delivery:
-        return delivery_of(asked, started.runs, self._chat, lambda: self._stop(started.made))
+        return delivery_of(asked, started.runs, self._chat, started.stop)
 
 
 def delivery_of(asked: Asked, runs: list[Run], chat: Chat, stop: Callable[[], None]) -> Delivery:

@@ -19,6 +19,10 @@ JSON: Header = (b"content-type", b"application/json")
 UNBUFFERED: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
+RUSH = 0.001
+"""Seconds between two writes: tokens that come faster than that share one."""
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """A whole response."""
 
@@ -35,15 +39,22 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class Link(Protocol):
     """The connection under a request, where the server shows it (`scope["state"]["link"]`)."""
 
+    paused: bool
+    """The write buffer is above its mark."""
+
     @property
-    def paused(self) -> bool:
-        """The write buffer is above its mark."""
+    def waiting(self) -> int:
+        """Bytes in the write buffer."""
         ...
 
     lost: bool
     """The client has left, or closed its side."""
     on_lost: Callable[[], None] | None
     """Called once when that happens."""
+
+    def write(self, body: bytes) -> None:
+        """As `send` of a part of a streamed body, without waiting. Only between its start and its end."""
+        ...
 
     def abort(self) -> None:
         """Cut the connection without writing what is left."""
@@ -73,16 +84,19 @@ class Client:
         self._watcher: asyncio.Task[None] | None = None
         self._sending = False
         self._sent = 0
-        self._seen = -1
+        self._seen = (-1, -1)
         self._done = False
+        self._gathered: list[bytes] = []
+        self._wrote = 0.0
+        """When `write_now` last wrote, on the loop's clock."""
         self.started = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._loop = asyncio.get_running_loop()
+        self._loop = task.get_loop()
         if self._link is None:
             self._watcher = self._loop.create_task(self._watch())
         else:
@@ -91,9 +105,10 @@ class Client:
                 self._leave()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
+        self._gathered.clear()
         if self._link is not None:
             self._link.on_lost = None
         if self._watcher is not None:
@@ -124,22 +139,27 @@ class Client:
         self._task.cancel()
 
     def _check(self) -> None:
-        """Twice in a send timeout: a send that was waiting the last time and still is takes nothing any more."""
+        """Twice in a send timeout: if since the last time no send has ended and no byte has left, none is taken."""
         self._timer = None
         if not self._sending:
             return
-        if self._seen == self._sent:
+        progress = self._progress()
+        if self._seen == progress:
             logger.info("a client that takes nothing was dropped")
             self._leave()
             return
-        self._seen = self._sent
+        self._seen = progress
         self._timer = self._loop.call_later(self._delivery.send_timeout / 2, self._check)
+
+    def _progress(self) -> tuple[int, int]:
+        """Sends that have ended, and bytes that the present one still has to get rid of."""
+        return self._sent, 0 if self._link is None else self._link.waiting
 
     def _time_send(self) -> None:
         """See to it that the send that begins now does not take for ever; one that will not wait needs no timer."""
         self._sending = True
         if self._timer is None and self._delivery.send_timeout and (self._link is None or self._link.paused):
-            self._seen = -1
+            self._seen = (-1, -1)
             self._timer = self._loop.call_later(self._delivery.send_timeout / 2, self._check)
 
     async def start(self, status: int, headers: Sequence[Header]) -> None:
@@ -154,27 +174,51 @@ class Client:
 
     async def write(self, body: bytes) -> None:
         self._time_send()
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._send({"type": "http.response.body", "body": self._all(body), "more_body": True})
         self._sending = False
         self._sent += 1
 
     @property
     def writable(self) -> bool:
-        """The socket takes more without waiting."""
-        return self._link is not None and not self._link.paused and not self._gone
+        """It takes more without waiting."""
+        link = self._link
+        return link is not None and not link.paused and not self._gone
 
     def write_now(self, body: bytes) -> None:
-        """As `write`, for a `writable` client, without a task."""
-        try:
-            self._send({"type": "http.response.body", "body": body, "more_body": True}).send(None)
-        except StopIteration:
+        """As `write`, for a `writable` client, without a task.
+
+        What comes within `RUSH` of the bytes before it is gathered and goes out when that time is over: a write to
+        a socket costs more than all else that is done for a token. A stream that people can follow is never held up.
+        """
+        now = self._loop.time()
+        if now - self._wrote >= RUSH:
+            self._wrote = now
+            self._put(self._all(body))
             return
-        raise RuntimeError("a writable connection made its writer wait")
+        if not self._gathered:
+            self._loop.call_later(RUSH, self._flush)
+        self._gathered.append(body)
+
+    def _flush(self) -> None:
+        if self._gathered and self.writable and not self._done:
+            self._wrote = self._loop.time()
+            self._put(self._all(b""))
+
+    def _all(self, body: bytes) -> bytes:
+        """The bytes with what was gathered before them."""
+        if not self._gathered:
+            return body
+        gathered, self._gathered = self._gathered, []
+        return b"".join((*gathered, body))
+
+    def _put(self, body: bytes) -> None:
+        if self._link is not None:
+            self._link.write(body)
 
     async def finish(self, body: bytes) -> None:
         """Send the last bytes. From here on a leaving client has had everything."""
         self._time_send()
         self._done = True
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await self._send({"type": "http.response.body", "body": self._all(body), "more_body": False})
         self._sending = False
         self._sent += 1

@@ -19,15 +19,16 @@ from proxy.api.asked import Asked, Reader
 from proxy.api.chat import delivery_of
 from proxy.api.errors import Dialect, refusing
 from proxy.api.parse import decode, read_body
+from proxy.api.started import Started
 from proxy.api.streaming import EventStream, WholeAnswer
 from proxy.errors import BadRequest, UnknownAgent
 from proxy.messages import Message
-from proxy.model import Run, new_id
+from proxy.model import new_id
 from proxy.runs.agents import Agents
 from proxy.runs.manager import RunManager
 from proxy.runs.turns import turn_of
 from proxy.settings import Settings
-from proxy.wire.chat import ChatRequest, Extension
+from proxy.wire.chat_request import ChatRequest, Extension
 from proxy.wire.completion import CompletionEncoder, CompletionFold, CompletionRequest, Origin
 
 _request = msgspec.json.Decoder(CompletionRequest)
@@ -49,8 +50,9 @@ def routes(manager: RunManager, settings: Settings) -> list[HTTPRouteHandler]:
             body=body,
             caller=request.scope["state"]["caller"],
         )
-        run = await start(manager, reader, asked, remembers=not said.conversation_history)
-        delivery = delivery_of(asked, [run], chat, lambda: manager.stop(run))
+        started = await start(manager, reader, asked, remembers=not said.conversation_history)
+        run = started.runs[0]
+        delivery = delivery_of(asked, [run], chat, started.stop)
         refuse = refusing(Dialect.COMPLETION, request.scope["state"]["request_id"])
         origin = Origin(run_id=run.run_id, agent=asked.request.model, conversation_id=run.thread_id)
         options = asked.options
@@ -99,10 +101,12 @@ def parameters(said: CompletionRequest) -> dict[str, Raw]:
     return {name: Raw(encode(value)) for name, value in given.items() if value is not None}
 
 
-async def start(manager: RunManager, reader: Reader, asked: Asked, *, remembers: bool) -> Run:
+async def start(manager: RunManager, reader: Reader, asked: Asked, *, remembers: bool) -> Started:
     """Make the run, on a thread that lasts; with `remembers`, the agent goes on from that thread's state."""
     agent, tenant = asked.published.agent, asked.caller.tenant
     turn = await turn_of(manager, agent, tenant, asked.options.thread_id or new_id(), asked.request.messages)
     if remembers:
         turn = msgspec.structs.replace(turn, fresh=False)
-    return await manager.create(reader.order(asked, turn))
+    started = Started(manager)
+    await started.add(reader.order(asked, turn))
+    return started

@@ -18,7 +18,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from proxy.api.client import JSON, Header, Reply
-from proxy.errors import BadRequest, Busy, ProxyError, RunFailed
+from proxy.errors import BadRequest, Busy, NotAllowed, ProxyError, RunFailed
 from proxy.events import Failed
 from proxy.wire.chat import failure
 
@@ -113,6 +113,8 @@ def _headers(error: ProxyError, status: int) -> list[Header]:
         headers.append((b"retry-after", b"%d" % _wait(error.retry_after)))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, NotAllowed):
+        headers.append((b"allow", error.allow.encode()))
     if isinstance(error, Busy):
         headers.append((b"x-run-id", error.run_id.encode()))
     return headers

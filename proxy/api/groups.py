@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
+from proxy.errors import ProxyError
 from proxy.events import Entry
 from proxy.model import Run
 from proxy.runs.manager import RunManager
@@ -23,14 +24,22 @@ async def merged(
     first: float | None = None,
     sink: Callable[[Tagged], bool] | None = None,
 ) -> AsyncGenerator[list[Tagged]]:
-    """All entries as they come, none offered to the sink. A silence of the first log passes as a silence of all."""
-    queue: asyncio.Queue[tuple[int, list[Entry]] | None] = asyncio.Queue(maxsize=AHEAD)
+    """All entries as they come, none offered to the sink; a silence of the first log that goes on passes as one of all.
+
+    Raises what following one of them raises.
+    """
+    queue: asyncio.Queue[tuple[int, list[Entry]] | ProxyError | None] = asyncio.Queue(maxsize=AHEAD)
+    running = set(range(len(runs)))
 
     async def pump(index: int, run: Run) -> None:
-        async with aclosing(manager.follow(run, idle=idle, first=first)) as batches:
-            async for batch in batches:
-                if batch or not index:
-                    await queue.put((index, batch))
+        try:
+            async with aclosing(manager.follow(run, idle=idle, first=first)) as batches:
+                async for batch in batches:
+                    if batch or index == min(running):
+                        await queue.put((index, batch))
+        except ProxyError as error:
+            await queue.put(error)
+        running.discard(index)
         await queue.put(None)
 
     tasks = [asyncio.get_running_loop().create_task(pump(i, run)) for i, run in enumerate(runs)]
@@ -40,6 +49,8 @@ async def merged(
             got = await queue.get()
             if got is None:
                 left -= 1
+            elif isinstance(got, ProxyError):
+                raise got
             else:
                 yield [Tagged(got[0], entry) for entry in got[1]]
     finally:

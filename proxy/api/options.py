@@ -7,19 +7,21 @@ from typing import Any
 import msgspec
 
 from proxy.api.auth import Caller
+from proxy.api.parse import decode
 from proxy.errors import BadRequest
 from proxy.model import Choices, OnDisconnect
 from proxy.runs.agents import Agent
-from proxy.settings import Chat
-from proxy.wire.chat import ChatRequest, Extension
+from proxy.settings import Chat, RequestLimits
+from proxy.wire.chat_request import ChatRequest, Extension
 from proxy.wire.shown import Shown
 
 Headers = dict[bytes, bytes]
 PREFIX = b"x-runwire-"
 CHOICES = {
     "tools": frozenset({"hidden", "reasoning", "details"}),
-    "reasoning": frozenset({"field", "think", "off"}),
+    "reasoning": frozenset({"field", "reasoning", "think", "off"}),
 }
+_context = msgspec.json.Decoder(dict[str, Any])
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,15 +40,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the request itself said."""
 
 
-def options_of(request: ChatRequest, headers: Headers, agent: Agent, chat: Chat) -> Options:
+def options_of(request: ChatRequest, headers: Headers, agent: Agent, chat: Chat, limits: RequestLimits) -> Options:
     """Raises `BadRequest` naming the field or header that is wrong."""
     asked = request.runwire or Extension()
     if any(name.startswith(PREFIX) for name in headers):
-        asked = _filled(asked, _from_headers(headers))
+        asked = _filled(asked, _from_headers(headers, limits))
     own = agent.settings
     style = own.keepalive_style or chat.keepalive_style
     # Who names a request means to ask for it again: the run goes on for the next attempt to join.
-    default = "continue" if b"idempotency-key" in headers else chat.on_disconnect
+    default = "continue" if headers.get(b"idempotency-key") else chat.on_disconnect
     return Options(
         on_disconnect=asked.on_disconnect or ("continue" if asked.background else own.on_disconnect or default),
         keepalive=0.0 if style == "off" else _keepalive(asked, own.keepalive, chat.keepalive),
@@ -54,7 +56,7 @@ def options_of(request: ChatRequest, headers: Headers, agent: Agent, chat: Chat)
         first_byte=chat.first_byte if own.first_byte is None else own.first_byte,
         shown=_shown(asked, agent, request),
         thread_id=_thread(asked, request, headers, chat),
-        max_steps=_positive(asked.max_steps or own.max_steps),
+        max_steps=_positive(own.max_steps if asked.max_steps is None else asked.max_steps),
         context=asked.context or {},
         model=_model(asked, agent),
         asked=asked,
@@ -81,7 +83,7 @@ def choices_of(request: ChatRequest, options: Options, headers: Headers, caller:
     )
 
 
-def _from_headers(headers: Headers) -> Extension:
+def _from_headers(headers: Headers, limits: RequestLimits) -> Extension:
     values: dict[str, Any] = {}
     show: dict[str, str] = {}
     for name, raw in headers.items():
@@ -91,7 +93,7 @@ def _from_headers(headers: Headers) -> Extension:
         if key in ("show_tools", "show_reasoning"):
             show[key.removeprefix("show_")] = value
         elif key == "context":
-            values[key] = _json(value, name)
+            values[key] = _json(raw, name, limits)
         elif key == "keepalive":
             values[key] = {"on": True, "off": False}.get(value.lower(), value)
         elif key in Extension.__struct_fields__:
@@ -104,11 +106,12 @@ def _from_headers(headers: Headers) -> Extension:
         raise BadRequest(f"A header X-Runwire-* is wrong: {error}"[:300]) from error
 
 
-def _json(value: str, name: bytes) -> Any:
+def _json(value: bytes, name: bytes, limits: RequestLimits) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRequest(f"The header {name.decode('latin-1')} must be JSON.") from error
+        return decode(value, _context, limits)
+    except BadRequest as error:
+        text = error.message.replace("The body", "Its value")
+        raise BadRequest(f"The header {name.decode('latin-1')} must be a JSON object. {text}") from error
 
 
 def _filled(strong: Extension, weak: Extension) -> Extension:

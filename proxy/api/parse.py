@@ -1,9 +1,9 @@
 """Request bodies: read them, and make structs of them without trusting a byte.
 
 What is refused here never reaches a route: depth beyond the limit (which would end in a RecursionError
-somewhere), text that is not UTF-8, lone surrogates and NULs (which no database or upstream takes), and integers
-beyond 64 bits. Checks that look at every byte run at the speed of C; the field at fault is looked for only once
-a body is known to be bad.
+somewhere), more values than a sane request has (each takes many times the memory that it takes as JSON), text that
+is not UTF-8, lone surrogates and NULs (which no database or upstream takes), and integers beyond 64 bits. Checks that
+look at every byte run at the speed of C; the field at fault is looked for only once a body is known to be bad.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T], limits: RequestLimits)
 def _check(body: bytes, limits: RequestLimits) -> None:
     if not body:
         raise BadRequest("The body is empty; send a JSON object.")
+    if body.count(b",") > limits.values and crowded(body, limits.values):
+        raise BadRequest(f"The body has more than {limits.values} names and values.")
     if body.count(b"[") + body.count(b"{") > limits.depth and depth(body) > limits.depth:
         raise BadRequest(f"The body is nested deeper than {limits.depth} levels.")
     if not body.isascii() and not _is_utf8(body):
@@ -82,6 +84,17 @@ def depth(body: bytes) -> int:
     """How deep arrays and objects are nested, in time linear to the length; at least the true depth if malformed."""
     steps = _STRINGS.sub(b"", body).translate(_STEPS, _OTHER)
     return max(accumulate(memoryview(steps).cast("b")), default=0)
+
+
+def crowded(body: bytes, most: int) -> bool:
+    """Whether there are more strings and commas than that; looks no further than need be."""
+    count = end = 0
+    for string in _STRINGS.finditer(body):
+        count += 1 + body.count(b",", end, string.start())
+        end = string.end()
+        if count > most:
+            return True
+    return count + body.count(b",", end) > most
 
 
 def _is_utf8(body: bytes) -> bool:
@@ -118,24 +131,26 @@ def _search(body: bytes, bad: Callable[[object], bool]) -> str | None:
     if len(body) > _LONGEST_SEARCHED:
         return None
     try:
-        return _place(json.loads(body.decode("utf-8", "surrogateescape")), bad, "")
+        path = _place(json.loads(body.decode("utf-8", "surrogateescape")), bad)
     except (ValueError, RecursionError):
         return None
+    return clean(path.removeprefix(".")) or None if path else None
 
 
-def _place(value: Any, bad: Callable[[object], bool], path: str) -> str | None:
+def _place(value: Any, bad: Callable[[object], bool]) -> str | None:
+    """The path to the first bad value, or to what has a bad name; put together only on the way back from it."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if bad(key):
-                return path or None
-            if found := _place(inner, bad, f"{path}.{key}" if path else key):
-                return found
+                return ""
+            if (found := _place(inner, bad)) is not None:
+                return f".{key}{found}"
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            if found := _place(inner, bad, f"{path}[{number}]"):
-                return found
+            if (found := _place(inner, bad)) is not None:
+                return f"[{number}]{found}"
     elif bad(value):
-        return clean(path) or None
+        return ""
     return None
 
 

@@ -27,6 +27,9 @@ class Item(Protocol):
     def event(self) -> Event: ...
 
 
+PORTION = 64 * 1024
+"""Bytes in one write: who lags has more ready than should be in memory twice."""
+
 T = TypeVar("T", bound=Item)
 T_contra = TypeVar("T_contra", bound=Item, contravariant=True)
 
@@ -87,14 +90,15 @@ class EventStream(Generic[T]):
         """Set while entries may be written as they are appended."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with Client(scope, receive, send, self._delivery) as client, aclosing(self._batches):
-            try:
-                await self._run(client)
-            except ProxyError as error:
-                await self._break(client, failed(error))
-            except Exception:
-                logger.exception("a stream broke")
-                await self._break(client, Failed(code="internal_error", message="The stream broke."))
+        with Client(scope, receive, send, self._delivery) as client:
+            async with aclosing(self._batches):
+                try:
+                    await self._run(client)
+                except ProxyError as error:
+                    await self._break(client, failed(error))
+                except Exception:
+                    logger.exception("a stream broke")
+                    await self._break(client, Failed(code="internal_error", message="The stream broke."))
 
     async def _run(self, client: Client) -> None:
         if await self._begin(client):
@@ -129,10 +133,17 @@ class EventStream(Generic[T]):
         return False
 
     async def _pass(self, client: Client, batch: list[T]) -> bool:
-        """Send a batch in one write; True if it was the last."""
+        """Send a batch, in one write if it is not large; True if it was the last."""
         wire = self._wire
         encode = wire.encode
-        body = b"".join([encode(item) for item in batch]) if batch else wire.heartbeat()
+        pieces, size = [] if batch else [wire.heartbeat()], 0
+        for item in batch:
+            pieces.append(piece := encode(item))
+            size += len(piece)
+            if size > PORTION and not wire.ended:
+                await client.write(b"".join(pieces))
+                pieces, size = [], 0
+        body = b"".join(pieces)
         if wire.ended:
             await client.finish(body + wire.end())
             return True
@@ -168,24 +179,37 @@ class WholeAnswer(Generic[T]):
     """
 
     def __init__(self, follow: Follow[T], fold: Fold[T], delivery: Delivery, refuse: Refuse) -> None:
-        self._batches = follow(idle=delivery.keepalive)
+        self._batches = follow(idle=delivery.keepalive, sink=self._take)
         self._fold = fold
         self._delivery = delivery
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with Client(scope, receive, send, self._delivery) as client, aclosing(self._batches):
-            try:
-                reply = await self._fold_all(client)
-            except ProxyError as error:
-                reply = self._refuse(failed(error))
-            except Exception:
-                logger.exception("an answer broke")
-                reply = self._refuse(Failed(code="internal_error", message="The answer broke."))
+        with Client(scope, receive, send, self._delivery) as client:
+            async with aclosing(self._batches):
+                reply = await self._reply(client)
             if client.started:
                 await client.finish(reply.body)
             else:
                 await client.reply(reply, self._delivery.headers)
+
+    async def _reply(self, client: Client) -> Reply:
+        try:
+            return await self._fold_all(client)
+        except ProxyError as error:
+            return self._refuse(failed(error))
+        except Exception:
+            logger.exception("an answer broke")
+            return self._refuse(Failed(code="internal_error", message="The answer broke."))
+
+    def _take(self, item: T) -> bool:
+        """Fold an entry in the writer's own turn, so that nobody is woken for it."""
+        try:
+            self._fold.feed(item)
+        except Exception:
+            logger.exception("an entry could not be folded")  # it fails again with the follower, and ends the answer
+            return False
+        return True
 
     async def _fold_all(self, client: Client) -> Reply:
         fold = self._fold

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 import msgspec
-import structlog
 
-from proxy.adapter import RunInput
-from proxy.errors import Draining, NotFound, ProxyError, UnknownAgent
+from proxy.adapter import RunInput, thread_key
+from proxy.errors import Draining, NotFound, UnknownAgent
 from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted
-from proxy.model import Choices, Idempotency, Outcome, Pause, Run, RunStatus
+from proxy.model import Choices, Idempotency, Pause, Run, RunStatus
 from proxy.runs.agents import Agent, Agents
+from proxy.runs.chores import Chores
 from proxy.runs.limits import RunBounds, Slots
+from proxy.runs.report import report, report_content
 from proxy.runs.worker import Execution, ended
 from proxy.settings import Runs
 from proxy.store.base import RunQuery, Store
 from proxy.transcript import Tally
 
-logger = structlog.get_logger(__name__)
 encode = msgspec.json.Encoder().encode
 
 GOING_DOWN = Failed(
@@ -53,9 +54,10 @@ class RunManager:
         self.draining = False
         self._store = store
         self._settings = settings
+        self._bounds = {agent.name: RunBounds.of(agent.settings, settings) for agent in agents}
         self._slots = Slots()
         self._executions: dict[str, Execution] = {}
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores = Chores()
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
@@ -68,13 +70,13 @@ class RunManager:
         for run, last in await self._store.unfinished():
             log = self._store.begin(run, inserted=True, after=last + TAKEOVER)
             await log.settle(RESTARTED, ended(run, RESTARTED, Tally(), last))
-        self._sweeper = self._chore(self._sweep())
+        self._sweeper = self._chores.add(self._sweep())
 
     async def close(self) -> None:
         """Stop sweeping, and finish what was begun: content that is not to be kept has to go."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self._chores.done()
 
     async def ready(self) -> None:
         """Raises `Draining`, or `Unavailable` if the store cannot be reached."""
@@ -129,17 +131,24 @@ class RunManager:
     def _start(self, run: Run, agent: Agent, order: Order, inserted: bool) -> None:
         log = self._store.begin(run, inserted=inserted)
         log.append(RunStarted(run_id=run.run_id, thread_id=run.thread_id, agent=run.agent))
-        execution = Execution(log, RunBounds.of(agent.settings, self._settings), self._ended)
+        bounds, asked = self._bounds[agent.name], order.input
+        if asked.timeout != bounds.timeout:
+            asked = msgspec.structs.replace(asked, timeout=bounds.timeout)
+        execution = Execution(log, bounds, self._ended)
         self._executions[run.run_id] = execution
-        execution.start(agent.adapter.stream(order.input))
+        execution.start(partial(agent.adapter.stream, asked))
+        if self.draining:  # it was being stored when the draining began, which therefore did not see it
+            execution.stop(GOING_DOWN)
 
     def _ended(self, execution: Execution) -> None:
         run = execution.done.result()
         del self._executions[run.run_id]
         self._slots.free(run.tenant, run.agent)
         report(run)
+        if self._settings.log_content:
+            self._chores.add(report_content(run, self.follow(run, idle=0)))
         if not self._kept(run):
-            self._chore(self._store.strip(run))
+            self._chores.add(self._store.strip(run))
 
     def _kept(self, run: Run) -> bool:
         return run.choices.store and self._settings.keep_content
@@ -227,10 +236,11 @@ class RunManager:
         agent = self.agents.named(run.agent)
         if agent is None or await self._store.find(RunQuery(tenant=run.tenant, thread_id=run.thread_id, limit=1)):
             return
-        await agent.adapter.forget(f"{run.tenant}:{run.thread_id}")
+        await agent.adapter.forget(thread_key(run.tenant, run.thread_id))
 
-    async def pauses(self, tenant: str, thread_id: str | None, agent: str) -> list[Pause]:
-        return await self._store.pauses(tenant, thread_id, agent=agent)
+    async def pauses(self, tenant: str, thread_id: str | None, agent: str, *, answered: bool = False) -> list[Pause]:
+        """See `RunStore.pauses`."""
+        return await self._store.pauses(tenant, thread_id, agent=agent, answered=answered)
 
     async def drain(self, seconds: float) -> None:
         """Take no more work, give running runs that long, then end them as `server_shutting_down`."""
@@ -260,34 +270,3 @@ class RunManager:
                 await self._forget(run)
             if not swept:
                 await asyncio.sleep(keep.every)
-
-    def _chore(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Work that nobody waits for."""
-
-        async def tidy() -> None:
-            try:
-                await work
-            except ProxyError as error:
-                logger.warning("a chore failed", error=error.code, message=error.message)
-
-        task = asyncio.get_running_loop().create_task(tidy())
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
-        return task
-
-
-def report(run: Run) -> None:
-    """One line for a run's end."""
-    outcome = run.outcome or Outcome(stop_reason="")
-    logger.info(
-        "run ended",
-        run_id=run.run_id,
-        agent=run.agent,
-        status=str(run.status),
-        stop_reason=outcome.stop_reason,
-        error=outcome.error.code if outcome.error else None,
-        input_tokens=outcome.usage.input_tokens,
-        output_tokens=outcome.usage.output_tokens,
-        first_token=outcome.first_token,
-        seconds=round(run.updated_at - run.created_at, 4),
-    )

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec import Raw
 
-from proxy.adapter import Answer
-from proxy.errors import BadRequest
-from proxy.messages import Message
-from proxy.model import Pause, new_id
+from proxy.adapter import Answer, RunInput
+from proxy.errors import BadRequest, NotFound
+from proxy.messages import Message, embedded
+from proxy.model import Pause
 from proxy.runs.agents import Agent
 from proxy.runs.manager import RunManager
 
@@ -25,40 +25,68 @@ CALL = "call_"
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Where a run takes place, and what its agent is told."""
 
-    thread_id: str
+    thread_id: str | None
+    """None: a hidden one, which has the name of the run."""
     temporary: bool
     fresh: bool = True
     messages: tuple[Message, ...] = ()
     pause: Pause | None = None
     answer: Answer | None = None
+    joins: str | None = None
+    """The run that was started by the same answer before: the request is a repetition."""
 
 
 async def turn_of(
     manager: RunManager, agent: Agent, tenant: str, thread_id: str | None, messages: tuple[Message, ...]
 ) -> Turn:
     """Find out what a request continues. An answer that fits no open pause, or several, is an ordinary request."""
-    results = trailing_results(messages)
-    if results or (thread_id is not None and messages[-1].role == "user"):
-        pauses = await manager.pauses(tenant, thread_id, agent.name)
-        found = answered(pauses, results, messages) if results else told(pauses, messages[-1])
-        if found is not None:
-            pause, answer = found
-            return Turn(
-                thread_id=pause.thread_id,
-                temporary=thread_id is None,
-                fresh=False,
-                messages=messages,
-                pause=pause,
-                answer=answer,
-            )
+    if (turn := await _resumed(manager, agent, tenant, thread_id, messages)) is not None:
+        return turn
     if thread_id is None:
-        return Turn(thread_id=new_id(), temporary=True, messages=messages)
+        return Turn(thread_id=None, temporary=True, messages=messages)
     if agent.settings.history == "full":
         return Turn(thread_id=thread_id, temporary=False, messages=messages)
     news = after_last_answer(messages)
     if not news:
         raise BadRequest("With `history: last`, a message must follow the last assistant message.", param="messages")
     return Turn(thread_id=thread_id, temporary=False, fresh=False, messages=news)
+
+
+async def _resumed(
+    manager: RunManager, agent: Agent, tenant: str, thread_id: str | None, messages: tuple[Message, ...]
+) -> Turn | None:
+    """The turn that goes on from a pause, if the request answers one."""
+    results = trailing_results(messages)
+    if not results and (thread_id is None or messages[-1].role != "user"):
+        return None
+    pauses = await manager.pauses(tenant, thread_id, agent.name)
+    found = answered(pauses, results, messages) if results else told(pauses, messages[-1])
+    if found is None and results:
+        found = answered(await manager.pauses(tenant, thread_id, agent.name, answered=True), results, messages)
+    if found is None:
+        return None
+    pause, answer = found
+    if pause.answered_by is not None and not await _asked_before(manager, tenant, pause.answered_by, messages):
+        return None
+    return Turn(
+        thread_id=pause.thread_id,
+        temporary=thread_id is None,
+        fresh=False,
+        messages=messages,
+        pause=pause,
+        answer=answer,
+        joins=pause.answered_by,
+    )
+
+
+async def _asked_before(manager: RunManager, tenant: str, run_id: str, messages: tuple[Message, ...]) -> bool:
+    """Whether that run had just this conversation as its input: ids of calls alone may collide."""
+    try:
+        run = await manager.get(tenant, run_id)
+    except NotFound:
+        return False
+    known = msgspec.json.decode(run.input, type=RunInput | None)
+    return known is not None and known.messages == messages
 
 
 def trailing_results(messages: Sequence[Message]) -> dict[str, str]:
@@ -105,10 +133,7 @@ def _answer(pause: Pause, results: dict[str, str]) -> Answer:
 
 def _value(text: str) -> Raw:
     """A result as JSON: an object, a list or a truth value as itself, anything else as a string."""
-    try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        value = text
+    value = embedded(text, text)
     return Raw(msgspec.json.encode(value if isinstance(value, (dict, list, bool)) else text))
 
 

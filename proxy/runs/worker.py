@@ -26,7 +26,8 @@ from proxy.transcript import Tally, is_token
 logger = structlog.get_logger(__name__)
 
 WORDS = frozenset(Event.__args__)
-ENDS = frozenset(FINAL)
+SMALL = 1024
+"""Bytes up to which a piece of ASCII text is fit to be written without a look at its size or its encoding."""
 BREATH = 64
 """Events after which the loop gets its turn, though the agent never waits."""
 
@@ -48,7 +49,8 @@ class Execution:
     def __init__(self, log: RunLog, bounds: RunBounds, on_end: Callable[[Execution], None]) -> None:
         self.log = log
         self.bounds = bounds
-        self.done: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Run] = self._loop.create_future()
         """Resolves with the record once the end is in the store, or has been given up."""
         self._on_end = on_end
         self._tally = Tally()
@@ -56,18 +58,19 @@ class Execution:
         self._begun = False
         self._settling = False
         self._task: asyncio.Task[None] | None = None
-        self._timers: list[asyncio.TimerHandle] = []
+        self._watch: asyncio.TimerHandle | None = None
+        self._grace: asyncio.TimerHandle | None = None
 
     @property
     def run(self) -> Run:
         return self.log.run
 
-    def start(self, events: AsyncGenerator[Event]) -> None:
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self.bounds.timeout, self.stop, failed(RunTimeout())))
-        if self.bounds.idle_timeout:
-            self._timers.append(loop.call_later(self.bounds.idle_timeout, self._watch_silence))
-        self._task = loop.create_task(self._execute(events))
+    def start(self, agent: Callable[[], AsyncGenerator[Event]]) -> None:
+        """Run the agent, which begins only in the task: what it raises at once is a failure like any other."""
+        loop, timeout = self._loop, self.bounds.timeout
+        self._deadline = loop.time() + timeout
+        self._watch = loop.call_later(min(timeout, self.bounds.idle_timeout or timeout), self._look)
+        self._task = loop.create_task(self._execute(agent))
 
     def stop(self, verdict: Final) -> bool:
         """End the run with this event, at once. False if its end has been decided already; the first caller wins.
@@ -79,16 +82,15 @@ class Execution:
         self._verdict = verdict
         if self._begun and self._task is not None:
             self._task.cancel()
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self.bounds.cancel_grace, self._abandon))
+        self._grace = self._loop.call_later(self.bounds.cancel_grace, self._abandon)
         return True
 
-    async def _execute(self, events: AsyncGenerator[Event]) -> None:
+    async def _execute(self, agent: Callable[[], AsyncGenerator[Event]]) -> None:
         self._begun = True
         final: Final = Completed(finish_reason="stop")
         try:
             if self._verdict is None:
-                async with aclosing(events):
+                async with aclosing(agent()) as events:
                     final = await self._record(events)
         except asyncio.CancelledError:
             if self._verdict is None:
@@ -107,41 +109,49 @@ class Execution:
 
     async def _record(self, events: AsyncGenerator[Event]) -> Final:
         """Append what the agent says until it ends, and return its last word."""
-        log, bounds, count = self.log, self.bounds, 0
-        append = log.append
+        append, silent, count = self.log.append, True, 0
+        small = min(SMALL, self.bounds.limits.event_bytes or SMALL)
         async for event in events:
-            kind = type(event)
-            if kind not in WORDS:
-                raise TypeError(f"an adapter yielded a {kind.__name__}, which is no event")
-            if isinstance(event, TextDelta) and event.text.isascii():
-                bounds.check_size(len(event.text))
-            else:
-                event, size = sound(event)
-                bounds.check_size(size)
-            if kind in ENDS and isinstance(event, FINAL):
-                return event
+            if type(event) is not TextDelta or len(event.text) > small or not event.text.isascii():
+                event = self._checked(event)
+                if isinstance(event, FINAL):
+                    return event
             if self._verdict is not None:
                 return self._verdict
             append(event)
-            if self._tally.first_token is None and is_token(event):
+            if silent and is_token(event):
+                silent = False
                 self._tally.first_token = time.time() - self.run.created_at
-            if isinstance(event, Usage):
-                bounds.count(event, self._tally)
+            if type(event) is Usage:
+                self.bounds.count(event, self._tally)
             count += 1
             if not count % BREATH:
-                bounds.check_log(log)
-                await asyncio.sleep(0)
-            if log.full:
-                await log.drain()
+                await self._breathe()
         return Completed(finish_reason="stop")
+
+    def _checked(self, event: Event) -> Event:
+        """The event, fit to be written. Raises `TypeError`, or `RunLimit` if it is too large."""
+        if type(event) not in WORDS:
+            raise TypeError(f"an adapter yielded a {type(event).__name__}, which is no event")
+        event, size = sound(event)
+        self.bounds.check_size(size)
+        return event
+
+    async def _breathe(self) -> None:
+        """Let others have their turn, and wait if the disk is slower than the agent. Raises `RunLimit`."""
+        self.bounds.check_log(self.log)
+        await asyncio.sleep(0)
+        if self.log.full:
+            await self.log.drain()
 
     async def _settle(self, final: Final) -> None:
         """Write the end, however long the store is away, up to the limit; then tell the readers anyway."""
         if self._settling:
             return
         self._settling = True
-        for timer in self._timers:
-            timer.cancel()
+        for timer in (self._watch, self._grace):
+            if timer is not None:
+                timer.cancel()
         run = ended(self.run, final, self._tally, self.log.last)
         pause = pause_of(run, final, self.bounds.pause_ttl)
         try:
@@ -172,14 +182,19 @@ class Execution:
         if self._task is None or self._task.done() or self._settling or self._verdict is None:
             return
         logger.error("an agent did not stop and was abandoned", run_id=self.run.run_id, agent=self.run.agent)
-        self._settler = asyncio.get_running_loop().create_task(self._settle(self._verdict))
+        self._settler = self._loop.create_task(self._settle(self._verdict))
 
-    def _watch_silence(self) -> None:
-        left = self.log.last_at + self.bounds.idle_timeout - time.time()
+    def _look(self) -> None:
+        """Both limits of time, by one timer: most runs end before it rings."""
+        loop, idle = self._loop, self.bounds.idle_timeout
+        left = self._deadline - loop.time()
+        quiet = self.log.last_at + idle - time.time() if idle else left
         if left <= 0:
+            self.stop(failed(RunTimeout()))
+        elif quiet <= 0:
             self.stop(failed(RunTimeout("The agent was silent for too long.")))
         elif not self._settling:
-            self._timers.append(asyncio.get_running_loop().call_later(left, self._watch_silence))
+            self._watch = loop.call_later(min(left, quiet), self._look)
 
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_calls", "content_filter": "refusal"}

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from proxy.errors import Conflict
 from proxy.events import Entry, Event
-from proxy.model import Idempotency, Pause, Run, RunStatus
+from proxy.model import Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome, ThreadStatus
 
 KEY_AGE = 86400.0
 """Seconds that an idempotency key holds at least, whatever becomes of its run."""
+MOST_PAUSES = 1000
+"""Pauses that are looked through at most, the newest."""
 SWEEP = 500
 """Runs that one `sweep` deletes at most."""
 
@@ -46,6 +48,45 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
             and self.group in (None, run.group)
             and (self.statuses is None or run.status in self.statuses)
         )
+
+
+def contains(whole: Any, part: Any) -> bool:
+    """Whether JSON holds other JSON: of an object some of its fields, of a list some of its elements."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(key in whole and contains(whole[key], part[key]) for key in part)
+    if isinstance(part, list):
+        return isinstance(whole, list) and all(any(contains(one, wanted) for one in whole) for wanted in part)
+    return type(whole) is type(part) and bool(whole == part)
+
+
+class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which threads to list: all conditions must hold. `metadata` and `values` must be contained in the thread's."""
+
+    tenant: str
+    ids: frozenset[str] | None = None
+    status: ThreadStatus | None = None
+    metadata: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] = "updated_at"
+    descending: bool = True
+    limit: int = 10
+    offset: int = 0
+
+    @property
+    def looks_inside(self) -> bool:
+        return bool(self.metadata or self.values)
+
+    def matches(self, thread: Thread) -> bool:
+        return (
+            thread.tenant == self.tenant
+            and (self.ids is None or thread.thread_id in self.ids)
+            and self.status in (None, thread.status)
+            and contains(thread.metadata, self.metadata)
+            and (not self.values or self._holds(thread.outcome))
+        )
+
+    def _holds(self, outcome: ThreadOutcome) -> bool:
+        return outcome.values is not None and contains(msgspec.json.decode(outcome.values), self.values)
 
 
 class RunLog(Protocol):
@@ -80,8 +121,10 @@ class RunLog(Protocol):
         """Wait until the queue has room."""
         ...
 
-    async def settle(self, final: Event, run: Run, pause: Pause | None = None) -> bool:
-        """Make the end durable (event, run and pause in one commit), then show it to the followers.
+    async def settle(
+        self, final: Event, run: Run, pause: Pause | None = None, *, thread: ThreadOutcome | None = None
+    ) -> bool:
+        """Make the end durable (event, run, pause and thread in one commit), then show it to the followers.
 
         The first call that succeeds wins; the others wait for it and return False. `run` is the record as it
         ended. Raises `Unavailable` if the store does not take it; the log is then still open and settling may
@@ -171,8 +214,12 @@ class RunStore(Protocol):
         Asked once, before any run starts."""
         ...
 
-    async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
-        """Open, unexpired pauses, newest first: of one thread, or of all threads of one agent."""
+    async def pauses(
+        self, tenant: str, thread_id: str | None = None, *, agent: str | None = None, answered: bool = False
+    ) -> list[Pause]:
+        """Open, unexpired pauses, newest first: of one thread, or of all threads of one agent.
+
+        With `answered`, those that were answered and would not have expired yet, instead. At most `MOST_PAUSES`."""
         ...
 
     async def sweep(self, *, before: float, keep: int) -> list[Run]:
@@ -181,7 +228,41 @@ class RunStore(Protocol):
         ...
 
 
-class Store(RunStore, EventLog, Protocol):
+class ThreadStore(Protocol):
+    """Threads that callers know. Hidden ones, of runs that nobody comes back to, have no record."""
+
+    async def insert_thread(self, thread: Thread, *, if_exists: Literal["raise", "do_nothing"] = "raise") -> Thread:
+        """Store a new thread durably and return it, or with `do_nothing` the one there is. Raises `Conflict`."""
+        ...
+
+    async def get_thread(self, tenant: str, thread_id: str) -> Thread | None: ...
+
+    async def patch_thread(
+        self, tenant: str, thread_id: str, *, metadata: dict[str, Any], lifetime: Lifetime | None = None
+    ) -> Thread | None:
+        """Merge into the metadata, key by key; a lifetime replaces the one before. None if there is no such thread."""
+        ...
+
+    async def leave_thread(self, tenant: str, thread_id: str, outcome: ThreadOutcome) -> bool:
+        """Set what a thread holds, as the end of a run does. False if there is no such thread."""
+        ...
+
+    async def delete_thread(self, tenant: str, thread_id: str) -> bool:
+        """Remove the record, and all runs of the thread with their logs. False if there was neither.
+
+        Raises `Busy` while a run of it has not ended."""
+        ...
+
+    async def find_threads(self, query: ThreadQuery) -> list[Thread]:
+        """The threads that match, in the order asked for; equal ones by their ids in the same direction."""
+        ...
+
+    async def count_threads(self, query: ThreadQuery) -> int:
+        """How many match, whatever `limit` and `offset` say."""
+        ...
+
+
+class Store(RunStore, ThreadStore, EventLog, Protocol):
     """One backend."""
 
     async def open(self) -> None:

@@ -13,16 +13,16 @@ import structlog
 
 from proxy.errors import Unavailable
 from proxy.events import Entry
-from proxy.model import Pause, Run
+from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.livelogs import LiveLogs
 from proxy.store.runlog import LiveLog
 from proxy.store.writer import Save, Writer, is_outage, reason
 
 logger = structlog.get_logger(__name__)
 
-FLUSH = 0.1
+FLUSH = 0.5
 """Seconds that an entry waits for others to be written with."""
-BACKOFF = 0.5
+BACKOFF = 1.0
 """Seconds from a write that failed to the next."""
 
 
@@ -68,6 +68,10 @@ class StoreJournal:
         if self._timer is None:
             self._timer = self._loop.call_later(self._delay, self.flush)
 
+    def hurry(self) -> None:
+        if self._delay == FLUSH:
+            self.flush()
+
     def flush(self) -> None:
         """Write what is waiting."""
         if self._timer is not None:
@@ -85,9 +89,11 @@ class StoreJournal:
         if flight.error is not None:
             raise flight.error
 
-    async def commit(self, log: LiveLog, final: Entry, run: Run, pause: Pause | None) -> None:
+    async def commit(
+        self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
+    ) -> None:
         flight = Flight(log, self._loop.create_future(), self._landed)
-        flight.final, flight.run, flight.pause = final, run, pause
+        flight.final, flight.run, flight.pause, flight.thread = final, run, pause, thread
         if (under_way := self._flights.get(run.run_id)) is not None:
             under_way.then = flight
         else:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncGenerator
+from typing import Any, Literal
 
 import msgspec
 
-from proxy.errors import Busy, NotWaiting
+from proxy.errors import Busy, Conflict, NotWaiting
 from proxy.events import NULL, Entry
-from proxy.model import ACTIVE, Idempotency, Pause, Run, RunStatus
-from proxy.store.base import KEY_AGE, SWEEP, RunQuery, joined
+from proxy.model import ACTIVE, Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome
+from proxy.store.base import KEY_AGE, SWEEP, RunQuery, ThreadQuery, joined
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.runlog import LiveLog, Sink
 
@@ -31,6 +32,7 @@ class MemoryStore:
         self._runs: dict[tuple[str, str], Run] = {}
         self._keys: dict[tuple[str, str], Used] = {}
         self._pauses: dict[str, Pause] = {}
+        self._threads: dict[tuple[str, str], Thread] = {}
         self._logs = LiveLogs(self._nothing)
 
     async def open(self) -> None: ...
@@ -101,13 +103,15 @@ class MemoryStore:
     async def unfinished(self) -> list[tuple[Run, int]]:
         return []
 
-    async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
+    async def pauses(
+        self, tenant: str, thread_id: str | None = None, *, agent: str | None = None, answered: bool = False
+    ) -> list[Pause]:
         now = time.time()
         return [
             pause
             for pause in reversed(self._pauses.values())
             if pause.tenant == tenant
-            and pause.answered_by is None
+            and (pause.answered_by is not None) is answered
             and pause.expires_at > now
             and thread_id in (None, pause.thread_id)
             and agent in (None, pause.agent)
@@ -129,6 +133,64 @@ class MemoryStore:
             for (tenant, key), used in self._keys.items()
             if used.at > young or (tenant, used.run_id) in self._runs
         }
+
+    async def insert_thread(self, thread: Thread, *, if_exists: Literal["raise", "do_nothing"] = "raise") -> Thread:
+        known = await self.get_thread(thread.tenant, thread.thread_id)
+        if known is None:
+            self._threads[thread.tenant, thread.thread_id] = thread
+        elif if_exists == "raise":
+            raise Conflict(f"There is a thread {thread.thread_id} already.")
+        return known or self._as_it_is(thread)
+
+    async def get_thread(self, tenant: str, thread_id: str) -> Thread | None:
+        known = self._threads.get((tenant, thread_id))
+        return None if known is None else self._as_it_is(known)
+
+    def _as_it_is(self, thread: Thread) -> Thread:
+        return msgspec.structs.replace(thread, busy=self._active(thread.tenant, thread.thread_id) is not None)
+
+    async def patch_thread(
+        self, tenant: str, thread_id: str, *, metadata: dict[str, Any], lifetime: Lifetime | None = None
+    ) -> Thread | None:
+        known = self._threads.get((tenant, thread_id))
+        if known is not None:
+            self._threads[tenant, thread_id] = msgspec.structs.replace(
+                known,
+                metadata={**known.metadata, **metadata},
+                lifetime=lifetime or known.lifetime,
+                updated_at=time.time(),
+            )
+        return await self.get_thread(tenant, thread_id)
+
+    async def leave_thread(self, tenant: str, thread_id: str, outcome: ThreadOutcome) -> bool:
+        known = self._threads.get((tenant, thread_id))
+        if known is None:
+            return False
+        now, values = time.time(), known.outcome.values if outcome.values is None else outcome.values
+        self._threads[tenant, thread_id] = msgspec.structs.replace(
+            known,
+            outcome=msgspec.structs.replace(outcome, values=values),
+            updated_at=now,
+            state_updated_at=now,
+        )
+        return True
+
+    async def delete_thread(self, tenant: str, thread_id: str) -> bool:
+        query = RunQuery(tenant=tenant, thread_id=thread_id)
+        runs = [run for run in self._runs.values() if query.matches(run)]
+        if active := next((run for run in runs if not run.ended), None):
+            raise Busy(f"The thread is busy with run {active.run_id}.", run_id=active.run_id)
+        for run in runs:
+            await self.delete(tenant, run.run_id)
+        return self._threads.pop((tenant, thread_id), None) is not None or bool(runs)
+
+    async def find_threads(self, query: ThreadQuery) -> list[Thread]:
+        found = [thread for thread in map(self._as_it_is, self._threads.values()) if query.matches(thread)]
+        found.sort(key=lambda thread: _order(thread, query.sort_by), reverse=query.descending)
+        return found[query.offset : query.offset + query.limit]
+
+    async def count_threads(self, query: ThreadQuery) -> int:
+        return sum(query.matches(self._as_it_is(thread)) for thread in self._threads.values())
 
     def begin(self, run: Run, *, inserted: bool, after: int = 0) -> LiveLog:
         self._runs[run.tenant, run.run_id] = run
@@ -154,11 +216,23 @@ class MemoryStore:
     def queue(self, log: LiveLog) -> None:
         """Never called: nothing is behind this memory, so all counts as stored and nothing leaves it."""
 
-    async def commit(self, log: LiveLog, final: Entry, run: Run, pause: Pause | None) -> None:
+    def hurry(self) -> None:
+        """Never called either."""
+
+    async def commit(
+        self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
+    ) -> None:
         self._runs[run.tenant, run.run_id] = run
+        if thread is not None:
+            await self.leave_thread(run.tenant, run.thread_id, thread)
         if pause is not None:
             self._pauses[run.run_id] = pause
         log.finish(final, run)
 
     async def _nothing(self, run_id: str, after: int, limit: int) -> Page:
         return Page([])
+
+
+def _order(thread: Thread, key: str) -> tuple[bool, Any, str]:
+    value = getattr(thread, key)
+    return value is not None, value or 0.0, thread.thread_id

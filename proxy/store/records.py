@@ -11,7 +11,7 @@ from proxy.errors import Busy, NotWaiting
 from proxy.events import FINAL, Entry
 from proxy.model import ACTIVE, ENDED, Idempotency, Pause, Run, RunStatus
 from proxy.store import segments
-from proxy.store.base import KEY_AGE, SWEEP, RunQuery, joined
+from proxy.store.base import KEY_AGE, MOST_PAUSES, SWEEP, RunQuery, joined
 from proxy.store.livelogs import Page
 from proxy.store.tables import idempotency as keys
 from proxy.store.tables import pause_of, run_of, run_row
@@ -78,16 +78,20 @@ def page(connection: Connection, run_id: str, after: int, limit: int) -> Page:
     return Page(entries[:limit], trimmed)
 
 
-def pauses(connection: Connection, tenant: str, thread_id: str | None, agent: str | None) -> list[Pause]:
+def pauses(
+    connection: Connection, tenant: str, thread_id: str | None, agent: str | None, answered: bool
+) -> list[Pause]:
     column = pauses_table.c
     asked = select(pauses_table).where(
-        column.tenant == tenant, column.answered_by.is_(None), column.expires_at > time.time()
+        column.tenant == tenant,
+        column.answered_by.is_not(None) if answered else column.answered_by.is_(None),
+        column.expires_at > time.time(),
     )
     if thread_id is not None:
         asked = asked.where(column.thread_id == thread_id)
     if agent is not None:
         asked = asked.where(column.agent == agent)
-    return [pause_of(row) for row in connection.execute(asked.order_by(column.run_id.desc()))]
+    return [pause_of(row) for row in connection.execute(asked.order_by(column.run_id.desc()).limit(MOST_PAUSES))]
 
 
 def insert_run(connection: Connection, run: Run, idempotency: Idempotency | None, exclusive: bool) -> Run:

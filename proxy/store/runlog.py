@@ -13,7 +13,7 @@ from typing import Protocol
 
 from proxy.errors import LeaseLost
 from proxy.events import Entry, Event
-from proxy.model import Pause, Run
+from proxy.model import Pause, Run, ThreadOutcome
 
 QUEUE = 4096
 """Entries that may wait for the disk before the writer has to wait."""
@@ -30,8 +30,14 @@ class Journal(Protocol):
         """Write the log's unwritten entries soon, and the record of an ended log. `log.written` answers it."""
         ...
 
-    async def commit(self, log: LiveLog, final: Entry, run: Run, pause: Pause | None) -> None:
-        """Write all that is left, the final entry, the record and the pause in one transaction.
+    def hurry(self) -> None:
+        """Write what is queued now, since a writer waits for room."""
+        ...
+
+    async def commit(
+        self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
+    ) -> None:
+        """Write all that is left, the final entry, the record, the pause and the thread in one transaction.
 
         Then calls `log.finish`, or `log.reopen` and raises. One of the two is called even if the caller was
         cancelled meanwhile, since the end may be on disk all the same.
@@ -62,7 +68,7 @@ class Waiter:
         """A future that is True when woken and False after the idle time."""
         future = self._future = self._loop.create_future()
         if self._patience:
-            self._since = self._loop.time()
+            self._since = time.time()
             if self._timer is None:
                 self._timer = self._loop.call_later(self._patience, self._ring)
         return future
@@ -75,8 +81,7 @@ class Waiter:
         self._patience = self._idle
         if self._sink is not None and self._sink(entry):
             self.after = entry.seq
-            if self._idle:
-                self._since = self._loop.time()
+            self._since = entry.at
         else:
             future.set_result(True)
 
@@ -93,7 +98,7 @@ class Waiter:
         self._timer = None
         if self._future is None or self._future.done() or not self._patience:
             return
-        left = self._since + self._patience - self._loop.time()
+        left = min(self._since + self._patience - time.time(), self._patience)
         if left <= 0:
             self._patience = self._idle
             self._future.set_result(False)
@@ -170,16 +175,19 @@ class LiveLog:
 
     async def drain(self) -> None:
         while self.full and not self._closed:
+            self._journal.hurry()
             await self._change()
 
-    async def settle(self, final: Event, run: Run, pause: Pause | None = None) -> bool:
+    async def settle(
+        self, final: Event, run: Run, pause: Pause | None = None, *, thread: ThreadOutcome | None = None
+    ) -> bool:
         while self._settling:
             await self._change()
         if self.ended:
             return False
         self._closed = self._settling = True
         self._announce()
-        await self._journal.commit(self, Entry(self.last + 1, time.time(), final), run, pause)
+        await self._journal.commit(self, Entry(self.last + 1, time.time(), final), run, pause, thread)
         return True
 
     def finish(self, entry: Entry, run: Run) -> None:
@@ -238,7 +246,9 @@ class LiveLog:
             self.first += spare
         if self.last > self.stored and not self._settling:
             self._journal.queue(self)
-        if not self.full:
+        if self.full:
+            self._journal.hurry()
+        else:
             self._announce()
 
     def since(self, after: int) -> list[Entry]:

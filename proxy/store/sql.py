@@ -26,16 +26,15 @@ from proxy.store.journal import StoreJournal
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.lock import FileLock
 from proxy.store.runlog import LiveLog, Sink
+from proxy.store.sql_threads import SHORT, SqlThreads
 from proxy.store.writer import Call, Writer
 
 logger = structlog.get_logger(__name__)
 
 ANOTHER = "set `store` to another file, such as `sqlite:///other.db`"
-SHORT = 100
-"""Runs that one transaction deletes, so that the end of a run never waits long for it."""
 
 
-class SqlStore:
+class SqlStore(SqlThreads):
     """The store port over one SQLite file, which it has to itself."""
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +48,7 @@ class SqlStore:
 
     async def open(self) -> None:
         self._take()
-        self._writer = Writer(sqlite_engine(self._path, writes=True))
+        self._writer = Writer(sqlite_engine(self._path, writes=True), self._expected)
         try:
             await self._writer.prepare(migrations.upgrade)
         except (SQLAlchemyError, ConfigError) as error:
@@ -59,6 +58,10 @@ class SqlStore:
         self._reader = Reader(sqlite_engine(self._path, writes=False))
         self._journal = StoreJournal(self._writer, self._logs)
         self._opened = True
+
+    def _expected(self) -> int:
+        """Runs that are not on disk yet: they will be when they end, if that is soon."""
+        return len(self._journal.fresh)
 
     def _take(self) -> None:
         try:
@@ -154,8 +157,10 @@ class SqlStore:
     async def unfinished(self) -> list[tuple[Run, int]]:
         return await self._reader.read(records.unfinished)
 
-    async def pauses(self, tenant: str, thread_id: str | None = None, *, agent: str | None = None) -> list[Pause]:
-        return await self._reader.read(records.pauses, tenant, thread_id, agent)
+    async def pauses(
+        self, tenant: str, thread_id: str | None = None, *, agent: str | None = None, answered: bool = False
+    ) -> list[Pause]:
+        return await self._reader.read(records.pauses, tenant, thread_id, agent, answered)
 
     async def sweep(self, *, before: float, keep: int) -> list[Run]:
         old = await self._reader.read(records.spare, before, keep)

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
-from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Row, Table, Text
+from sqlalchemy import JSON, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Row, Table, Text
 
 from proxy.events import NULL
-from proxy.model import Choices, Outcome, Pause, Run, RunStatus
+from proxy.model import Choices, Lifetime, Outcome, Pause, Run, RunStatus, Thread, ThreadOutcome
 
 metadata = MetaData()
 
@@ -73,10 +73,29 @@ pauses = Table(
 )
 Index("pauses_by_thread", pauses.c.tenant, pauses.c.thread_id)
 
+threads = Table(
+    "threads",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("thread_id", Text, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("state_updated_at", Double),
+    Column("status", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("config", LargeBinary),
+    Column("lifetime", LargeBinary),
+    Column("outcome", LargeBinary),
+    Column("state", LargeBinary),
+)
+Index("threads_by_age", threads.c.tenant, threads.c.updated_at)
+
 encode = msgspec.json.Encoder().encode
 decode_choices = msgspec.json.Decoder(Choices).decode
 decode_outcome = msgspec.json.Decoder(Outcome).decode
 decode_pause = msgspec.json.Decoder(Pause).decode
+decode_thread_outcome = msgspec.json.Decoder(ThreadOutcome).decode
+decode_lifetime = msgspec.json.Decoder(Lifetime).decode
 DEFAULT = b"{}"
 
 
@@ -135,3 +154,42 @@ def pause_row(pause: Pause) -> tuple[Any, ...]:
 
 def pause_of(row: Row[Any]) -> Pause:
     return msgspec.structs.replace(decode_pause(row.body), answered_by=row.answered_by)
+
+
+def thread_values(thread: Thread) -> dict[str, Any]:
+    """The values of `threads`, by the names of its columns."""
+    return {
+        "tenant": thread.tenant,
+        "thread_id": thread.thread_id,
+        "created_at": thread.created_at,
+        "updated_at": thread.updated_at,
+        "state_updated_at": thread.state_updated_at,
+        "metadata": thread.metadata,
+        "config": encode(thread.config) if thread.config else None,
+        "lifetime": None if thread.lifetime is None else encode(thread.lifetime),
+        "state": None,
+        **outcome_values(thread.outcome),
+    }
+
+
+def outcome_values(outcome: ThreadOutcome) -> dict[str, Any]:
+    """What of `threads` a run sets at its end; the state only where there is a new one."""
+    row = {"status": str(outcome.status), "outcome": encode(msgspec.structs.replace(outcome, values=None))}
+    return row if outcome.values is None else {**row, "state": bytes(outcome.values)}
+
+
+def thread_of(row: Row[Any]) -> Thread:
+    """The row has `busy` besides the columns."""
+    outcome = ThreadOutcome() if row.outcome is None else decode_thread_outcome(row.outcome)
+    return Thread(
+        tenant=row.tenant,
+        thread_id=row.thread_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        state_updated_at=row.state_updated_at,
+        metadata=row.metadata,
+        config={} if row.config is None else msgspec.json.decode(row.config),
+        lifetime=None if row.lifetime is None else decode_lifetime(row.lifetime),
+        outcome=msgspec.structs.replace(outcome, values=None if row.state is None else Raw(row.state)),
+        busy=row.busy,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -18,11 +19,16 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from proxy.errors import ProxyError, Unavailable
 from proxy.events import Entry
-from proxy.model import Pause, Run
-from proxy.store import segments, tables
+from proxy.model import Pause, Run, ThreadOutcome
+from proxy.store import segments, tables, threads
 from proxy.store.engine import is_busy
 
 T = TypeVar("T")
+
+TOGETHER = 32
+"""Rows that one statement inserts at most."""
+PACE = 0.004
+"""Seconds from one group to the next in a rush: a group costs about as much as ten runs in it."""
 
 logger = structlog.get_logger(__name__)
 FAULTS = (SQLAlchemyError, msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
@@ -47,9 +53,9 @@ def reason(error: ProxyError) -> str:
 
 
 class Save:
-    """Entries of a log, with its record where that is new or has changed, and a pause."""
+    """Entries of a log, with its record where that is new or has changed, a pause, and how it leaves its thread."""
 
-    __slots__ = ("entries", "error", "insert", "pause", "run", "run_id", "size")
+    __slots__ = ("entries", "error", "insert", "pause", "run", "run_id", "size", "thread")
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
@@ -59,6 +65,7 @@ class Save:
         self.insert = False
         """The record is not in the store yet."""
         self.pause: Pause | None = None
+        self.thread: ThreadOutcome | None = None
         self.size = 0
         """Bytes of the entries on disk, once written."""
         self.error: ProxyError | None = None
@@ -107,15 +114,33 @@ class Prepared:
         """What the values of a row are called in the statement."""
         self._order = None if compiled.positiontup is None else [names.index(name) for name in compiled.positiontup]
 
-    def execute(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+    def execute(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         if self._order is None:
             connection.exec_driver_sql(self._sql, [dict(zip(self._names, row, strict=True)) for row in rows])
         else:
             connection.exec_driver_sql(self._sql, [tuple([row[i] for i in self._order]) for row in rows])
 
 
-def insertion(engine: Engine, table: Table) -> Prepared:
-    return Prepared(engine, insert(table), table.columns.keys())
+class Insertion:
+    """Inserts rows, up to `TOGETHER` in one statement: the driver gives up the interpreter's lock for each statement,
+    and under load it takes longer to get it back than to insert a row."""
+
+    def __init__(self, engine: Engine, table: Table) -> None:
+        self._engine = engine
+        self._table = table
+        self._prepared: dict[int, Prepared] = {}
+
+    def execute(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        for start in range(0, len(rows), TOGETHER):
+            part = rows[start : start + TOGETHER]
+            statement = self._prepared.get(len(part)) or self._prepare(len(part))
+            statement.execute(connection, [tuple(chain.from_iterable(part))])
+
+    def _prepare(self, count: int) -> Prepared:
+        names = self._table.columns.keys()
+        statement = insert(self._table).values([dict.fromkeys(names)] * count)
+        numbered = [f"{name}_m{number}" for number in range(count) for name in names]
+        return self._prepared.setdefault(count, Prepared(self._engine, statement, numbered))
 
 
 def replacement(engine: Engine) -> Prepared:
@@ -127,9 +152,12 @@ def replacement(engine: Engine) -> Prepared:
 
 
 class Writer:
-    """Takes operations on the loop's thread, writes them on its own, and lets them land on the loop's again."""
+    """Takes operations on the loop's thread, writes them on its own, and lets them land on the loop's again.
 
-    def __init__(self, engine: Engine) -> None:
+    `expected` says how many operations may come soon. In a rush, a group waits for them, at most until `PACE` is over.
+    """
+
+    def __init__(self, engine: Engine, expected: Callable[[], int] = lambda: 0) -> None:
         self._engine = engine
         self._connection: Connection | None = None
         self._executor = ThreadPoolExecutor(1, "store-writer")
@@ -137,11 +165,17 @@ class Writer:
         self._waiting: list[Op] = []
         self._busy = False
         self._closed = False
+        self._expected = expected
+        self._next = 0.0
+        """When the next group may be written in a rush, on the loop's clock."""
+        self._usual = 0
+        """Operations in the last group."""
+        self._timer: asyncio.TimerHandle | None = None
         self.failing = False
         """The store took nothing of the last group."""
-        self._insert_runs = insertion(engine, tables.runs)
-        self._insert_segments = insertion(engine, tables.segments)
-        self._insert_pauses = insertion(engine, tables.pauses)
+        self._insert_runs = Insertion(engine, tables.runs)
+        self._insert_segments = Insertion(engine, tables.segments)
+        self._insert_pauses = Insertion(engine, tables.pauses)
         self._replace_runs = replacement(engine)
 
     async def prepare(self, work: Callable[[Connection], None]) -> None:
@@ -166,11 +200,27 @@ class Writer:
             return
         self._waiting.append(op)
         if not self._busy:
+            self._plan()
+
+    def _plan(self) -> None:
+        """In a rush, wait until all that may come soon is here and it is no less than the last time: a group that
+        is written while the loop is busy costs twice as much, for both want the interpreter's lock."""
+        wait = self._next - self._loop.time()
+        here = len(self._waiting)
+        if wait <= 0 or (here >= self._expected() and here >= self._usual):
+            if self._timer is not None:
+                self._timer.cancel()
             self._busy = True
             self._loop.call_soon(self._dispatch)  # not now: what else this turn of the loop brings comes along
+        elif self._timer is None:
+            self._timer = self._loop.call_later(wait, self._dispatch)
 
     def _dispatch(self) -> None:
+        self._timer = None
+        self._busy = True
+        self._next = self._loop.time() + PACE
         group, self._waiting = self._waiting, []
+        self._usual = len(group)
         future = self._executor.submit(self._write, group)
         future.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._land, group, done))
 
@@ -180,10 +230,9 @@ class Writer:
             for op in group:
                 op.error = unavailable(crash)
         self._watch(group)
+        self._busy = False
         if self._waiting:
-            self._dispatch()
-        else:
-            self._busy = False
+            self._plan()
         for op in group:
             op.landed()
 
@@ -243,6 +292,9 @@ class Writer:
         ):
             if rows:
                 statement.execute(connection, rows)
+        for save in saves:
+            if save.thread is not None and save.run is not None:
+                threads.leave(connection, save.run.tenant, save.run.thread_id, save.thread)
 
     async def close(self) -> None:
         """Write what is waiting, and let go."""

@@ -168,6 +168,8 @@ async def a_pause_is_answered_once(store: Store) -> None:
     assert [await store.get("default", answer.run_id) for answer in answers if answer != winner] == [None] * 9
     assert await store.get("default", winner.run_id) == winner
     assert await store.pauses("default", run.thread_id) == []
+    [answered] = await store.pauses("default", run.thread_id, answered=True)
+    assert answered == msgspec.structs.replace(pause, answered_by=winner.run_id)
 
 
 async def pauses_come_newest_first_until_they_expire(store: Store) -> None:

@@ -4,7 +4,7 @@
     def test_my_store_keeps_its_promises(promise):
         asyncio.run(check_store(make, [promise]))
 
-Needs no test framework. The promises are the functions in `logs` and `records`, their docstrings the text.
+Needs no test framework. The promises are the functions in `logs`, `records` and `threads`, their docstrings the text.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from proxy.store.base import Store
-from proxy.testing import logs, records
+from proxy.testing import logs, records, threads
 from proxy.testing.runs import Promise
 
-STORE_PROMISES: tuple[Promise, ...] = (*logs.PROMISES, *records.PROMISES)
+STORE_PROMISES: tuple[Promise, ...] = (*logs.PROMISES, *records.PROMISES, *threads.PROMISES)
 LIMIT = 30.0
 """Seconds that one promise may take."""
 

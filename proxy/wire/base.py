@@ -41,6 +41,12 @@ def one_line(json: bytes) -> bytes:
     return json
 
 
+def flat(json: bytes) -> bytes:
+    """JSON of foreign make on one line: it may hold line ends between its tokens."""
+    json = one_line(json)
+    return json.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in json or b"\r" in json else json
+
+
 def sse(json: bytes) -> bytes:
     """One unnamed event."""
     return b"data: " + one_line(json) + b"\n\n"

@@ -1,11 +1,9 @@
-"""OpenAI's chat completions: the request body, the chunks of a stream, the whole answer.
+"""OpenAI's chat completions: the chunks of a stream, and the whole answer. Requests are `chat_request.py`'s.
 
 Source: OpenAI's API reference for `/v1/chat/completions`, and what its clients need in practice.
 """
 
 from __future__ import annotations
-
-from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -21,70 +19,11 @@ from proxy.events import (
     TextDelta,
     Usage,
 )
-from proxy.messages import Message, Tool
 from proxy.transcript import total
 from proxy.wire.base import PING, SSE, one_line, sse
 from proxy.wire.shown import Piece, Presenter, Shown
 
 json = msgspec.json.Encoder()
-
-
-class StreamOptions(Struct, frozen=True):
-    include_usage: bool | None = None
-
-
-class Extension(Struct, frozen=True, kw_only=True):
-    """Our own part of a request: the field `runwire`, or the headers `X-Runwire-*`, which are weaker."""
-
-    on_disconnect: Literal["cancel", "continue"] | None = None
-    background: bool | None = None
-    keepalive: bool | float | None = None
-    show: dict[str, str] | None = None
-    max_steps: int | None = None
-    thread_id: str | None = None
-    context: dict[str, Any] | None = None
-    model: str | None = None
-
-
-class ChatRequest(Struct, frozen=True, kw_only=True):
-    """The fields that mean something to the proxy; all others go on to the agent as they are."""
-
-    model: str
-    messages: tuple[Message, ...]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: int | None = None
-    tools: tuple[Tool, ...] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    store: bool | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    stop: str | tuple[str, ...] | None = None
-    seed: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
-    parallel_tool_calls: bool | None = None
-    reasoning_effort: str | None = None
-    response_format: dict[str, Any] | None = None
-    modalities: tuple[str, ...] | None = None
-    service_tier: str | None = None
-    verbosity: str | None = None
-    prompt_cache_key: str | None = None
-    runwire: Extension | None = None
-
-
-CONSUMED = frozenset(
-    {"model", "messages", "stream", "stream_options", "n", "metadata", "user", "safety_identifier", "store", "runwire"}
-)
-"""Fields that the proxy itself answers for; the rest is passed on as `params`."""
 
 
 class FunctionDelta(Struct, frozen=True, omit_defaults=True):
@@ -103,6 +42,7 @@ class Delta(Struct, frozen=True):
     role: str | UnsetType = UNSET
     content: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
     tool_calls: tuple[CallDelta, ...] | UnsetType = UNSET
 
 
@@ -123,6 +63,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     refusal: None = None
     annotations: tuple[()] = ()
     reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
     tool_calls: tuple[Call, ...] | UnsetType = UNSET
 
 
@@ -206,6 +147,7 @@ class ChatEncoder:
         self.ended = False
         self._chunk_pings = chunk_pings
         self._greeted = False
+        self._shown = shown
         self._presenter = Presenter(shown)
         self._usage: list[Usage] = []
         self._include_usage = include_usage
@@ -270,7 +212,7 @@ class ChatEncoder:
     def _pieces(self, event: Event) -> bytes:
         pieces = self._presenter.pieces(event)
         self._part = self._presenter.plain_part
-        return b"".join([self._chunk(delta(piece)) for piece in pieces])
+        return b"".join([self._chunk(delta(piece, self._shown)) for piece in pieces])
 
     def _chunk(self, delta: Delta) -> bytes:
         return self._before + one_line(json.encode(delta)) + self._after
@@ -289,11 +231,13 @@ def _text(value: str) -> str:
     return one_line(json.encode(value)).decode()
 
 
-def delta(piece: Piece) -> Delta:
+def delta(piece: Piece, shown: Shown) -> Delta:
     """What a piece of the answer looks like in a chunk."""
     call = piece.call
+    if call is None and piece.reasoning:
+        return Delta(reasoning=piece.text) if shown.reasoning == "reasoning" else Delta(reasoning_content=piece.text)
     if call is None:
-        return Delta(reasoning_content=piece.text) if piece.reasoning else Delta(content=piece.text)
+        return Delta(content=piece.text)
     if call.id is None:
         return Delta(tool_calls=(CallDelta(call.index, function=FunctionDelta(arguments=call.arguments)),))
     function = FunctionDelta(name=call.name, arguments=call.arguments)
@@ -312,6 +256,7 @@ class ChatFold:
 
     def __init__(self, head: Head, shown: Shown, *, index: int = 0) -> None:
         self._head = head
+        self._shown = shown
         self._presenter = Presenter(shown)
         self._index = index
         self._content: list[str] = []
@@ -323,6 +268,9 @@ class ChatFold:
 
     def feed(self, entry: Entry) -> None:
         event = entry.event
+        if type(event) is TextDelta and event.part == self._presenter.plain_part and event.text:
+            self._content.append(event.text)
+            return
         match event:
             case Usage():
                 self._usage.append(event)
@@ -350,9 +298,11 @@ class ChatFold:
     def choice(self) -> Choice:
         calls = tuple(Call(call.call_id, Function(call.name, call.arguments)) for call in self._presenter.calls)
         content = "".join(self._content)
+        thought = "".join(self._reasoning) if self._reasoning else UNSET
         message = Answer(
             content=content if content or not calls else None,
-            reasoning_content="".join(self._reasoning) if self._reasoning else UNSET,
+            reasoning_content=thought if self._shown.reasoning != "reasoning" else UNSET,
+            reasoning=thought if self._shown.reasoning == "reasoning" else UNSET,
             tool_calls=calls or UNSET,
         )
         return Choice(index=self._index, message=message, finish_reason=self._reason)

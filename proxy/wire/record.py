@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from proxy.events import FINAL, Entry, Event, Failed
 from proxy.model import Choices, OnDisconnect, Outcome, Run, RunStatus
-from proxy.wire.base import one_line
+from proxy.wire.base import flat
 
 json = msgspec.json.Encoder()
 
@@ -196,8 +196,8 @@ def problem(failed: Failed) -> Problem:
 
 
 def line(thing: Line | Broken) -> bytes:
-    """One line of NDJSON. JSON that an adapter passed on may hold line ends between its tokens."""
-    return one_line(json.encode(thing)).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
+    """One line of NDJSON."""
+    return flat(json.encode(thing)) + b"\n"
 
 
 class LogEncoder:

@@ -38,7 +38,7 @@ class Shown(Struct, frozen=True, kw_only=True):
     """`tools` is the agent's own tool use, `reasoning` its thinking; `asked` names the tools the caller offered."""
 
     tools: Literal["hidden", "reasoning", "details"] = "hidden"
-    reasoning: Literal["field", "think", "off"] = "field"
+    reasoning: Literal["field", "reasoning", "think", "off"] = "field"
     interrupts: Literal["text", "tool_calls"] = "text"
     asked: frozenset[str] = frozenset()
 

@@ -136,7 +136,9 @@ def test_numbers_and_times_in_other_questions_are_left_alone(text: str) -> None:
 
 
 def test_it_answers_from_the_documentation() -> None:
-    assert "(README.md)" in Talk().say("What does Runwire do?")
+    answer = Talk().say("How do I cancel a run?")
+    assert ".md)" in answer
+    assert "/cancel" in answer
 
 
 def test_what_it_cannot_answer_gets_a_way_on() -> None:

@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from adapters.langgraph.inproc import LangGraphAdapter
+from adapters.langgraph.options import GraphOptions
+from proxy.adapter import Site
 from proxy.errors import ConfigError
 from proxy.messages import Tool, ToolFunction
 from tests.adapters import graphs
@@ -88,6 +91,20 @@ def test_a_misspelt_name_is_told_with_its_place_and_the_nearest_one() -> None:
 def test_what_is_no_graph_is_told_with_what_it_is(graph: str, kind: str) -> None:
     message = fault(graph)
     assert message.startswith(f"agents.a.options.graph: `{GRAPHS}:{graph}` is or makes a {kind}; name a compiled graph")
+
+
+@pytest.mark.parametrize("graph", ["os:system", "builtins:eval"])
+def test_a_function_of_python_itself_is_no_factory(graph: str, tmp_path: Path) -> None:
+    adapter = LangGraphAdapter(GraphOptions(graph=graph), Site(agent="a", folder=tmp_path, state="memory://"))
+
+    async def main() -> None:
+        try:
+            await adapter.open()
+        finally:
+            await adapter.close()
+
+    with pytest.raises(ConfigError, match="is or makes a builtin_function"):
+        asyncio.run(main())
 
 
 def test_a_factory_that_fails_is_told_with_its_reason() -> None:

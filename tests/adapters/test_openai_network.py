@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import socketserver
-import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from adapters.openai import OpenAIAdapter
 from adapters.openai.connection import Connection
 from proxy.errors import ConfigError, UpstreamError, UpstreamTimeout
 from tests.adapters.openai_runs import against, asked, opened, outcome, ran
 from tests.fakes import faults
+from tests.fakes.tls import behind_tls, certified
 from tests.fakes.upstream import Exchange, Upstream, normal
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -175,7 +170,7 @@ def test_u14_each_way_of_not_getting_through_has_its_own_words(
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     refused = failed(f"http://127.0.0.1:{unused_port()}/v1")
-    with serving(certificate) as upstream:
+    with behind_tls(certificate) as upstream:
         untrusted = failed(upstream.url)
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
@@ -192,44 +187,13 @@ def test_u14_each_way_of_not_getting_through_has_its_own_words(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that signs itself, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    plain = serialization.NoEncryption()
-    path.write_bytes(
-        built.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    )
-    return path
-
-
-@contextmanager
-def serving(certificate: Path) -> Iterator[Upstream]:
-    """An upstream behind TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    with Upstream(tls=context) as upstream:
-        yield upstream
+    return certified(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
 def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with serving(certificate) as upstream:
+    with behind_tls(certificate) as upstream:
         yield upstream
 
 

@@ -38,7 +38,7 @@ def test_without_keys_everyone_is_the_default_caller() -> None:
 
 def test_a_plain_key_belongs_to_the_default_tenant() -> None:
     caller = Auth(Server(api_keys=("sk-a",))).check(bearer("sk-a"))
-    assert (caller.name, caller.tenant, caller.admin) == ("default", "default", False)
+    assert (caller.name, caller.tenant) == ("default", "default")
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_a_key_comes_as_a_bearer_or_by_its_own_header(headers: list[tuple[bytes,
 
 
 def test_an_entry_has_its_own_name_and_tenant() -> None:
-    keys = (Key(name="team-b", key="b"), Key(name="c", key="c", tenant="shared", admin=True), "a")
+    keys = (Key(name="team-b", key="b"), Key(name="c", key="c", tenant="shared"), "a")
     auth = Auth(Server(api_keys=keys))
     assert auth.check(bearer("b")).tenant == "team-b"
-    assert auth.check(bearer("c")) == Caller(tenant="shared", name="c", admin=True)
+    assert auth.check(bearer("c")) == Caller(tenant="shared", name="c")
     assert auth.check(bearer("a")).tenant == "default"
 
 

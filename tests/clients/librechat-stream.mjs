@@ -1,6 +1,6 @@
 import { HumanMessage } from '@librechat/agents/langchain/messages';
 import { ChatModelStreamHandler, createContentAggregator, GraphEvents, ModelEndHandler } from '@librechat/agents';
-import { config, engine } from './librechat.mjs';
+import { config, conversation, engine } from './librechat.mjs';
 import { print } from './session.mjs';
 
 const usage = [];
@@ -15,4 +15,4 @@ const run = await engine('actor', {}, {
   [GraphEvents.ON_REASONING_DELTA]: aggregate,
 });
 const content = await run.processStream({ messages: [new HumanMessage('think Hm\nsay Hel lo\nusage 3 2')] }, config);
-print({ content, shown: contentParts, usage: usage.map(({ input_tokens, output_tokens }) => [input_tokens, output_tokens]) });
+print({ conversation, content, shown: contentParts, usage: usage.map(({ input_tokens, output_tokens }) => [input_tokens, output_tokens]) });

@@ -2,8 +2,9 @@
 import { Providers, Run } from '@librechat/agents';
 import { baseURL, key } from './session.mjs';
 
-export const configuration = { baseURL, defaultHeaders: { 'X-Conversation-Id': 'conversation-1' } };
-export const config = { configurable: { thread_id: 'conversation-1' }, streamMode: 'values', version: 'v2' };
+export const conversation = crypto.randomUUID();
+export const configuration = { baseURL, defaultHeaders: { 'X-Thread-Id': conversation } };
+export const config = { configurable: { thread_id: conversation }, streamMode: 'values', version: 'v2' };
 
 export function engine(model, more = {}, customHandlers = {}) {
   const llmConfig = { provider: Providers.OPENAI, model, apiKey: key, streaming: true, streamUsage: true, user: 'user-1', maxRetries: 0, configuration };

@@ -3,12 +3,15 @@ import { baseURL, key, print } from './session.mjs';
 
 const client = new OpenAI({ baseURL, apiKey: key, maxRetries: 0 });
 const { data: stream, response } = await client.chat.completions
-  .create({
-    model: 'actor',
-    messages: [{ role: 'user', content: 'think Hm\nsay Hel lo\nusage 3 2\nusage 4 1' }],
-    stream: true,
-    stream_options: { include_usage: true },
-  })
+  .create(
+    {
+      model: 'actor',
+      messages: [{ role: 'user', content: 'think Hm\nsay Hel lo\nusage 3 2\nusage 4 1' }],
+      stream: true,
+      stream_options: { include_usage: true },
+    },
+    { headers: { 'X-Thread-Id': 'thread-of-node' } },
+  )
   .withResponse();
 const chunks = [];
 for await (const chunk of stream) chunks.push(chunk);

@@ -185,10 +185,14 @@ class Story:
         return json.loads(body)
 
     @property
-    def events(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[dict[str, Any]]:
         """The log as far as it has come."""
         _, body = fetch(self._server, f"/runs/{self.run_id}/events")
-        return [json.loads(line)["event"] for line in body.splitlines()]
+        return [json.loads(line) for line in body.splitlines()]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [entry["event"] for entry in self.entries]
 
     @property
     def text(self) -> str:
@@ -198,6 +202,10 @@ class Story:
     def steps(self) -> list[str]:
         """What the agent went through."""
         return [step for run_id, step, _ in traced(self._server) if run_id == self.run_id]
+
+    def comes_to(self, state: str) -> None:
+        """The record says so, at last."""
+        eventually(lambda: self.record["state"] == state, f"`{state}` of {self.run_id}")
 
     def ends(self) -> dict[str, Any]:
         """The record once the run has ended, which it does in exactly one final event."""
@@ -242,6 +250,6 @@ def story(server: Server, mark: str) -> Story:
     return eventually(lambda: stories(server, mark), "the start of the agent")[0]
 
 
-def open_gate(server: Server, name: str) -> None:
+def open_gate(server: Server, name: str, model: str = "actor") -> None:
     """Let the agents go on that wait at this gate."""
-    assert Caller(server, f"open {name}").rest().ending == "stop"
+    assert Caller(server, f"open {name}", model=model).rest().ending == "stop"

@@ -42,8 +42,13 @@ class Watch:
 
 def ending(server: Server, run_id: str) -> dict[str, Any]:
     """The last event of a run, once it has ended."""
-    reply = httpx.get(f"{server.url}/runs/{run_id}/events?wait=1", headers=AUTH, timeout=PATIENCE)
-    return json.loads(reply.text.splitlines()[-1])["event"]
+    deadline = time.monotonic() + PATIENCE
+    last = ""
+    with httpx.stream("GET", f"{server.url}/runs/{run_id}/events?wait=1", headers=AUTH, timeout=PATIENCE) as lines:
+        for line in lines.iter_lines():
+            assert time.monotonic() < deadline, f"the run {run_id} has not ended"
+            last = line or last
+    return json.loads(last)["event"]
 
 
 def record(server: Server, run_id: str) -> dict[str, Any]:

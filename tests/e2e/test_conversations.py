@@ -120,6 +120,9 @@ def test_a_pause_is_a_tool_call_where_the_tool_was_offered_or_the_config_says_so
     answered = chat(server, model, "pay", choice["message"], result, **more)
     assert text(answered) == "answer: granted"
     assert record(server, answered)["resumes"] == asked.headers["x-run-id"]
+    again = chat(server, model, "pay", choice["message"], result, **more)
+    assert again.headers["x-run-id"] == answered.headers["x-run-id"]
+    assert text(again) == "answer: granted"
 
 
 def test_a_busy_thread_is_refused_and_the_run_is_named(server: Server) -> None:

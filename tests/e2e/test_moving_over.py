@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from openai import OpenAI
 
 from tests.e2e.house import serving
@@ -65,3 +66,24 @@ def test_graphs_functions_and_upstreams_answer_as_named(tmp_path: Path, upstream
 def ask(client: OpenAI, model: str) -> str | None:
     chunks = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hello"}], stream=True)
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def test_what_keeps_a_server_from_starting_is_said_with_its_cure(tmp_path: Path) -> None:
+    (tmp_path / "graphs.py").write_text("chart = None\n")
+    text = 'agents: {chat: {adapter: langgraph, options: {graph: "./graphs.py:chat"}}}'
+    with pytest.raises(AssertionError) as failed, serving(tmp_path, text):
+        pass
+    said = str(failed.value)
+    assert "agents.chat.options.graph" in said
+    assert "did you mean `chart`" in said
+    assert "Traceback" not in said
+
+
+def test_content_is_logged_only_where_that_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "agents.py").write_text(AGENTS)
+    fn = 'agents: {fn: {adapter: plain, options: {function: "./agents.py:answer"}}}'
+    for text, logged in ((fn, False), (fn + "\nruns: {log_content: true}", True)):
+        with serving(tmp_path, text) as server:
+            assert ask(OpenAI(base_url=server.base_url, api_key="none"), "fn") == "fn: Hello"
+            assert server.stop() == 0
+            assert ("Hello" in server.log) is logged

@@ -12,13 +12,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.house import Server
-from tests.e2e.runs import Watch, assert_cancelled
+from tests.e2e.runs import Watch, assert_cancelled, record
 from tests.e2e.upstreams import saying
 from tests.fakes.faults import limited
 from tests.fakes.upstream import Upstream
@@ -69,6 +70,13 @@ def test_no_package_may_run_code_when_it_is_installed(installed: None) -> None:
     assert told.stdout.strip() == "true"
 
 
+def test_the_documentation_names_the_versions_that_are_tried() -> None:
+    page = (CLIENTS.parent.parent / "docs" / "clients.md").read_text("utf-8")
+    locked = json.loads((CLIENTS / "package.json").read_text())["dependencies"].values()
+    for number in (*locked, version("openai"), version("langchain-openai")):
+        assert number in page
+
+
 def test_openai_streams(ask: Ask) -> None:
     got = ask("openai-stream")
     assert (got["role"], got["text"], got["reasoning"], got["finish"]) == ("assistant", "Hello", "Hm", ["stop"])
@@ -77,6 +85,7 @@ def test_openai_streams(ask: Ask) -> None:
     assert got["ids"] == [f"chatcmpl-{got['headers']['x-run-id']}"]
     assert got["headers"]["content-type"].startswith("text/event-stream")
     assert got["headers"]["x-request-id"]
+    assert got["headers"]["x-thread-id"] == "thread-of-node"
 
 
 def test_openai_stream_helper_takes_text_and_calls(ask: Ask) -> None:
@@ -159,6 +168,8 @@ def test_ai_sdk_streams_text_thoughts_and_usage(ask: Ask, upstream: Upstream) ->
     assert "error" not in got["types"]
     assert (got["whole"]["text"], got["whole"]["reasoning"]) == ("Hello", "Hm")
     assert got["whole"]["usage"]["totalTokens"] == 5
+    assert got["headers"]["x-thread-id"] == "thread-in-a-header"
+    assert got["whole"]["headers"]["x-thread-id"] == "thread-in-the-body"
     assert got["structured"] == {"name": "Ann", "age": 7}
     assert upstream.requests[-1].json["response_format"]["json_schema"]["schema"]["required"] == ["name", "age"]
 
@@ -184,8 +195,11 @@ def test_ai_sdk_aborting_a_stream_cancels_the_run(ask: Ask, server: Server) -> N
     assert_cancelled(server, watch.next())
 
 
-def test_librechat_shows_an_answer_its_thoughts_and_its_usage(ask: Ask) -> None:
+def test_librechat_shows_an_answer_its_thoughts_and_its_usage(ask: Ask, server: Server) -> None:
+    watch = Watch(server)
     got = ask("librechat-stream")
+    kept = record(server, watch.next())
+    assert (kept["thread_id"], kept["kwargs"]["user"]) == (got["conversation"], "user-1")
     assert got["content"] == [{"type": "think", "think": "Hm"}, {"type": "text", "text": "Hello"}]
     assert got["shown"] == got["content"]
     assert got["usage"] == [[3, 2]]

@@ -128,3 +128,11 @@ def test_a_stream_leaves_the_connection_usable(quick: Server) -> None:
     assert caller.take(1) == b""
     again = caller.again("say Bye")
     assert (again.answer, again.ending) == ("Bye", "stop")
+
+
+@pytest.mark.parametrize(("text", "pieces"), [("drip 100\nwait", 100), ("flood 3000\nwait", 3000)])
+def test_all_that_was_said_arrives_though_only_silence_follows(quick: Server, text: str, pieces: int) -> None:
+    caller = Caller(quick, text, model="mute", buffer=4096)
+    eventually(lambda: len(Story(quick, caller.run_id).events) == pieces + 1, "the last piece")
+    caller.until('"delta":{"content":"', times=pieces)
+    caller.close()

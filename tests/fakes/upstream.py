@@ -264,6 +264,10 @@ class Upstream:
         """What to do with the next chat requests, one each."""
         self._cases.extend(cases)
 
+    def forget(self) -> None:
+        """Drop what was to be done with requests that never came."""
+        self._cases.clear()
+
     def case(self, request: Request) -> Case:
         if request.method == "GET" and not self._cases:
             return models

@@ -10,7 +10,7 @@ import pytest
 from proxy.adapter import RunInput
 from proxy.errors import Busy, Conflict, Draining, NotFound, NotWaiting, TooMany
 from proxy.events import Cancelled, Completed, Event, Failed, Paused, TextDelta
-from proxy.model import Choices, Idempotency, RunStatus
+from proxy.model import Choices, Idempotency, Run, RunStatus
 from proxy.settings import Limits, Runs
 from proxy.testing import Script
 from tests.runs.house import Scenario, house
@@ -175,6 +175,30 @@ def test_draining_gives_runs_their_time_and_then_an_end_and_takes_no_more() -> N
             assert (final.code, final.retryable) == ("server_shutting_down", True)
             with pytest.raises(Draining):
                 await here.start()
+
+    asyncio.run(main())
+
+
+def test_a_run_that_was_being_stored_when_the_draining_began_gets_its_end_too() -> None:
+    async def main() -> None:
+        script = Script()
+        async with house(script) as here:
+            storing, go = asyncio.Event(), asyncio.Event()
+            insert = here.store.insert
+
+            async def slow(run: Run, *, idempotency: Idempotency | None = None, exclusive: bool = False) -> Run:
+                storing.set()
+                await go.wait()
+                return await insert(run, idempotency=idempotency, exclusive=exclusive)
+
+            here.store.insert = slow  # type: ignore[method-assign]
+            making = asyncio.create_task(here.start(thread="t"))
+            await storing.wait()
+            await here.manager.drain(0.05)
+            go.set()
+            final = await here.final(await making)
+            assert isinstance(final, Failed)
+            assert final.code == "server_shutting_down"
 
     asyncio.run(main())
 

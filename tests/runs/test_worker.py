@@ -363,3 +363,15 @@ def test_an_event_that_is_too_large_fails_its_run_alone(event: Event) -> None:
             assert len(await here.log(run)) == 3
 
     asyncio.run(main())
+
+
+def test_an_adapter_that_fails_before_it_begins_fails_its_run_and_frees_its_place() -> None:
+    async def main() -> None:
+        def play(run: RunInput) -> AsyncGenerator[Event]:
+            raise ValueError("no generator at all")
+
+        async with house(Scenario(play), limits=Limits(concurrent=1)) as here:
+            for _ in range(2):
+                assert isinstance(await here.final(await here.start()), Failed)
+
+    asyncio.run(main())

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.errors import LogTrimmed, Unavailable
 from proxy.events import Cancelled, Completed, Entry
-from proxy.model import Pause, Run
+from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.runlog import QUEUE, TAIL, LiveLog
 from proxy.testing.runs import ended, new_run, seqs, word
@@ -21,12 +21,18 @@ class Disk:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.queued: list[LiveLog] = []
+        self.hurried = 0
         self.ends: list[tuple[LiveLog, Entry, Run, asyncio.Future[None]]] = []
 
     def queue(self, log: LiveLog) -> None:
         self.queued.append(log)
 
-    async def commit(self, log: LiveLog, final: Entry, run: Run, pause: Pause | None) -> None:
+    def hurry(self) -> None:
+        self.hurried += 1
+
+    async def commit(
+        self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
+    ) -> None:
         done = asyncio.get_running_loop().create_future()
         self.ends.append((log, final, run, done))
         await done
@@ -119,9 +125,11 @@ def test_a_writer_waits_while_the_disk_is_behind_and_no_longer() -> None:
         bench = Bench()
         bench.say(QUEUE)
         assert bench.log.full
+        assert not bench.disk.hurried
         waiting = asyncio.ensure_future(bench.log.drain())
         await turn()
         assert not waiting.done()
+        assert bench.disk.hurried == 1
         bench.disk.write(bench.log)
         await turn()
         assert waiting.done()

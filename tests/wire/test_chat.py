@@ -266,6 +266,14 @@ def test_reasoning_has_a_field_of_its_own() -> None:
     assert (message.content, message.model_extra) == ("Yes", {"reasoning_content": "Hm"})
 
 
+def test_reasoning_takes_the_other_name_where_it_is_wanted() -> None:
+    shown = Shown(reasoning="reasoning")
+    body = stream(ReasoningDelta(text="Hm"), TextDelta(text="Yes"), Completed(), shown=shown)
+    assert body == ROLE + chunk('{"reasoning":"Hm"}') + chunk('{"content":"Yes"}') + STOP + DONE
+    message = answer(ReasoningDelta(text="Hm"), TextDelta(text="Yes"), Completed(), shown=shown).choices[0].message
+    assert message.model_extra == {"reasoning": "Hm"}
+
+
 def test_text_after_a_think_block_is_not_spliced_into_it() -> None:
     events: list[Event] = [
         TextDelta(text="A"),

@@ -1,0 +1,29 @@
+"""The runs that answer one request."""
+
+from __future__ import annotations
+
+from proxy.model import Run
+from proxy.runs.manager import Order, RunManager
+
+
+class Started:
+    """The runs of a request: made by it, or only joined, because it repeats an earlier one."""
+
+    __slots__ = ("_made", "_manager", "runs")
+
+    def __init__(self, manager: RunManager) -> None:
+        self.runs: list[Run] = []
+        self._manager = manager
+        self._made: list[Run] = []
+
+    async def add(self, order: Order) -> None:
+        """Start a run, or join the one that this idempotency key started. Raises as `RunManager.create` does."""
+        run = await self._manager.create(order)
+        self.runs.append(run)
+        if run.run_id == order.input.run_id:
+            self._made.append(run)
+
+    def stop(self) -> None:
+        """End what the request made; who only joined has no say."""
+        for run in self._made:
+            self._manager.stop(run)

@@ -1,0 +1,35 @@
+"""Work that nobody waits for: tidying up behind runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+
+import structlog
+
+from proxy.errors import ProxyError
+
+logger = structlog.get_logger(__name__)
+
+
+class Chores:
+    """Tasks on the side. One that fails is logged and hurts nobody."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._tidy(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def done(self) -> None:
+        """Wait for all that has begun."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _tidy(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except ProxyError as error:
+            logger.warning("a chore failed", error=error.code, message=error.message)

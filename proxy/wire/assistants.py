@@ -1,0 +1,109 @@
+"""Assistants in LangGraph's API: what is told of them, and what callers ask."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from proxy.events import NULL
+from proxy.wire.asked import Body, Config, IfExists, Limit, Name, Offset, Order
+
+
+class AssistantRecord(Struct, frozen=True, kw_only=True):
+    """One assistant: an agent (`graph_id`) with its settings, in one of its versions."""
+
+    assistant_id: str
+    graph_id: str
+    config: dict[str, Any]
+    context: dict[str, Any]
+    metadata: dict[str, Any]
+    name: str
+    description: str | None
+    version: int
+    created_at: str
+    updated_at: str
+
+
+class Node(Struct, frozen=True, kw_only=True):
+    """A node of a drawing of the graph."""
+
+    id: str
+    type: str
+    data: Raw = NULL
+
+
+class Edge(Struct, frozen=True, kw_only=True):
+    """A way from one node to another."""
+
+    source: str
+    target: str
+    data: str | UnsetType = UNSET
+    conditional: bool | UnsetType = UNSET
+
+
+class GraphRecord(Struct, frozen=True):
+    """A drawing of the graph."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+
+class SchemasRecord(Struct, frozen=True, kw_only=True):
+    """JSON schemas of what a graph takes, gives and holds; null where it says nothing."""
+
+    graph_id: str
+    input_schema: Raw = NULL
+    output_schema: Raw = NULL
+    state_schema: Raw = NULL
+    config_schema: Raw = NULL
+    context_schema: Raw = NULL
+
+
+class AssistantCreate(Body, frozen=True, kw_only=True):
+    graph_id: Name
+    assistant_id: UUID | None = None
+    config: Config | None = None
+    context: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    if_exists: IfExists | None = None
+    name: str | None = None
+    description: str | None = None
+
+
+class AssistantPatch(Body, frozen=True, kw_only=True):
+    """A new version: what is left out stays as it was, `metadata` is merged."""
+
+    graph_id: Name | None = None
+    config: Config | None = None
+    context: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    name: str | None = None
+    description: str | None = None
+
+
+class AssistantCount(Body, frozen=True, kw_only=True):
+    metadata: dict[str, Any] | None = None
+    graph_id: str | None = None
+    name: str | None = None
+
+
+class AssistantSearch(AssistantCount, frozen=True, kw_only=True):
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"] | None = None
+    sort_order: Order | None = None
+    select: tuple[str, ...] | None = None
+
+
+class AssistantVersions(Body, frozen=True, kw_only=True):
+    metadata: dict[str, Any] | None = None
+    limit: Limit = 10
+    offset: Offset = 0
+
+
+class AssistantLatest(Body, frozen=True, kw_only=True):
+    """The version to go back to."""
+
+    version: Annotated[int, Meta(ge=1)]

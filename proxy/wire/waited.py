@@ -1,0 +1,50 @@
+"""The answer to who waits for a run on LangGraph's wire: its last values, what it asks, or why it failed."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from proxy.events import Entry, Failed, Frame
+from proxy.wire.frames import FrameMaker
+from proxy.wire.langgraph import Problem, class_of
+
+EMPTY = b"{}"
+
+
+class Broken(Struct, frozen=True, rename={"error": "__error__"}):
+    """Stands where values would: clients raise on it."""
+
+    error: Problem
+
+
+class ValuesFold:
+    """The last `values` of a run: those in its log, or with `made` those made from what it said.
+
+    An interrupted run's hold what it asks under `__interrupt__`.
+    """
+
+    failed: Failed | None = None
+    """Stays None: on this wire a failure is an answer."""
+
+    def __init__(self, made: FrameMaker | None = None) -> None:
+        self._made = made
+        self._values = EMPTY
+
+    def feed(self, entry: Entry) -> None:
+        event = entry.event
+        if isinstance(event, Failed):
+            self._values = broken(event)
+        frames = [event] if isinstance(event, Frame) else []
+        if self._made is not None:
+            frames = self._made.frames(event)
+        for frame in frames:
+            if frame.mode == "values" and not frame.ns:
+                self._values = bytes(frame.data)
+
+    def answer(self) -> bytes:
+        return self._values
+
+
+def broken(failed: Failed) -> bytes:
+    return msgspec.json.encode(Broken(Problem(class_of(failed), failed.message)))
