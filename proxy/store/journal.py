@@ -53,7 +53,7 @@ class StoreJournal:
         self._writer = writer
         self._logs = logs
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[LiveLog] = []
+        self._waiting: dict[str, LiveLog] = {}
         self._flights: dict[str, Flight] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._delay = FLUSH
@@ -64,7 +64,7 @@ class StoreJournal:
             self.fresh[log.run.run_id] = log
 
     def queue(self, log: LiveLog) -> None:
-        self._waiting.append(log)
+        self._waiting[log.run.run_id] = log
         if self._timer is None:
             self._timer = self._loop.call_later(self._delay, self.flush)
 
@@ -77,8 +77,8 @@ class StoreJournal:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        logs, self._waiting = self._waiting, []
-        for log in logs:
+        logs, self._waiting = self._waiting, {}
+        for log in logs.values():
             if log.last > log.stored and log.run.run_id not in self._flights:
                 self._save(log)
 
@@ -134,6 +134,7 @@ class StoreJournal:
         self._delay = FLUSH
         self.fresh.pop(flight.run_id, None)
         if final is not None and run is not None:
+            self._waiting.pop(flight.run_id, None)  # or what has ended would stay in memory for nothing
             log.finish(final, run)
         else:
             log.written(flight.entries[-1].seq if flight.entries else log.stored, flight.size)
