@@ -20,7 +20,7 @@ from proxy.store.writer import Save, Writer, is_outage, reason
 
 logger = structlog.get_logger(__name__)
 
-FLUSH = 0.5
+FLUSH = 0.2
 """Seconds that an entry waits for others to be written with."""
 BACKOFF = 1.0
 """Seconds from a write that failed to the next."""
