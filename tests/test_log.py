@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -137,3 +138,35 @@ def test_a_terminal_is_never_told_what_to_do_by_a_client() -> None:
     assert not set(text) & {"\x1b", "\x07", "\x9b"}
     assert "\nINFO forged" not in text
     assert "ValueError: \\x1b]0;title\\x07\n" in text
+
+
+def test_on_a_loop_lines_are_written_together_and_an_error_brings_those_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log, "GATHER", 60.0)
+
+    async def main() -> list[str]:
+        file = written()
+        logger = structlog.get_logger("x")
+        logger.info("one")
+        logger.info("two")
+        assert lines(file) == []
+        logger.error("three")
+        return [line["event"] for line in lines(file)]
+
+    assert asyncio.run(main()) == ["one", "two", "three"]
+
+
+def test_what_was_gathered_is_written_when_logging_shuts_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log, "GATHER", 60.0)
+
+    async def main() -> list[str]:
+        file = written()
+        structlog.get_logger("x").info("last words")
+        for handler in logging.getLogger().handlers:
+            handler.flush()  # as `logging.shutdown` does at the end of the process
+        return [line["event"] for line in lines(file)]
+
+    assert asyncio.run(main()) == ["last words"]

@@ -225,3 +225,23 @@ def test_a_url_that_names_no_store_is_refused_with_the_cure(url: str, tmp_path: 
     with pytest.raises(ConfigError, match=r"`store`: .*use `sqlite:///file\.db` or `memory://`") as caught:
         connect(url, tmp_path)
     assert "secret" not in str(caught.value)
+
+
+def test_many_runs_that_end_together_are_all_there_with_their_logs(tmp_path: Path) -> None:
+    runs = [new_run() for _ in range(100)]
+
+    async def before(store: SqlStore) -> None:
+        logs = [store.begin(run, inserted=False) for run in runs]
+        for log in logs:
+            log.append(word("hello"))
+        assert all(await asyncio.gather(*(log.settle(Completed(), ended(log.run)) for log in logs)))
+
+    async def after(store: SqlStore) -> None:
+        for run in runs:
+            found = await store.get("default", run.run_id)
+            assert found is not None
+            assert found.ended
+            assert [entry.event for entry in await all_of(store, run.run_id)] == [word("hello"), Completed()]
+
+    on(tmp_path / "runs.db", before)
+    on(tmp_path / "runs.db", after)
