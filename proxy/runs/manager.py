@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 
 import msgspec
+import structlog
 
 from proxy.adapter import RunInput, thread_key
-from proxy.errors import Draining, NotFound, UnknownAgent
+from proxy.errors import Draining, NotFound, ProxyError, UnknownAgent
 from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted
 from proxy.model import Choices, Idempotency, Pause, Run, RunStatus
 from proxy.runs.agents import Agent, Agents
@@ -22,6 +23,7 @@ from proxy.settings import Runs
 from proxy.store.base import RunQuery, Store
 from proxy.transcript import Tally
 
+logger = structlog.get_logger(__name__)
 encode = msgspec.json.Encoder().encode
 
 GOING_DOWN = Failed(
@@ -261,12 +263,21 @@ class RunManager:
             execution.stop(GOING_DOWN)
 
     async def _sweep(self) -> None:
-        """Delete what is older or more than the config keeps, a bounded number at a time."""
-        keep = self._settings.retention
+        """Delete what is older or more than the config keeps, again and again; a store that is away is asked later."""
         while True:
-            before = time.time() - keep.age if keep.age else 0.0
-            swept = await self._store.sweep(before=before, keep=keep.count)
-            for run in swept:
-                await self._forget(run)
+            swept = False
+            try:
+                swept = await self._sweep_once()
+            except ProxyError as error:
+                logger.warning("old runs could not be deleted", error=error.code, message=error.message)
             if not swept:
-                await asyncio.sleep(keep.every)
+                await asyncio.sleep(self._settings.retention.every)
+
+    async def _sweep_once(self) -> bool:
+        """Delete a bounded number of runs; False if there were none."""
+        keep = self._settings.retention
+        before = time.time() - keep.age if keep.age else 0.0
+        swept = await self._store.sweep(before=before, keep=keep.count)
+        for run in swept:
+            await self._forget(run)
+        return bool(swept)

@@ -34,8 +34,8 @@ class Scenario(Adapter):
 class House:
     """The manager, and what tests do with it all the time."""
 
-    def __init__(self, adapter: Adapter, runs: Runs, limits: Limits) -> None:
-        self.store = MemoryStore()
+    def __init__(self, adapter: Adapter, runs: Runs, limits: Limits, store: MemoryStore) -> None:
+        self.store = store
         settings = AgentSettings(adapter="test", limits=limits)
         self.manager = RunManager(self.store, Agents([Agent(name="agent", adapter=adapter, settings=settings)]), runs)
 
@@ -69,8 +69,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(adapter: Adapter, runs: Runs | None = None, limits: Limits | None = None) -> AsyncIterator[House]:
-    here = House(adapter, runs or Runs(cancel_grace=0.2), limits or Limits())
+async def house(
+    adapter: Adapter, runs: Runs | None = None, limits: Limits | None = None, store: MemoryStore | None = None
+) -> AsyncIterator[House]:
+    here = House(adapter, runs or Runs(cancel_grace=0.2), limits or Limits(), store or MemoryStore())
     await here.manager.open()
     try:
         yield here

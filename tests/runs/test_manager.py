@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from proxy.adapter import RunInput
-from proxy.errors import Busy, Conflict, Draining, NotFound, NotWaiting, TooMany
+from proxy.errors import Busy, Conflict, Draining, NotFound, NotWaiting, TooMany, Unavailable
 from proxy.events import Cancelled, Completed, Event, Failed, Paused, TextDelta
 from proxy.model import Choices, Idempotency, Run, RunStatus
-from proxy.settings import Limits, Runs
+from proxy.settings import Limits, Retention, Runs
+from proxy.store.memory import MemoryStore
 from proxy.testing import Script
 from tests.runs.house import Scenario, house
 
@@ -224,8 +225,6 @@ def test_content_that_is_not_to_be_kept_goes_when_the_run_is_over() -> None:
 
 def test_old_runs_are_swept_away() -> None:
     async def main() -> None:
-        from proxy.settings import Retention
-
         runs = Runs(retention=Retention(count=2, every=0.01))
         async with house(Scenario(answer), runs) as here:
             made = [await here.start() for _ in range(5)]
@@ -234,5 +233,28 @@ def test_old_runs_are_swept_away() -> None:
             while await here.store.get("default", made[0].run_id):
                 await asyncio.sleep(0.01)
             await here.manager.get("default", made[-1].run_id)
+
+    asyncio.run(main())
+
+
+def test_sweeping_goes_on_when_the_store_was_away_for_a_while() -> None:
+    class Shaky(MemoryStore):
+        away = 2
+
+        async def sweep(self, *, before: float, keep: int) -> list[Run]:
+            if self.away:
+                self.away -= 1
+                raise Unavailable
+            return await super().sweep(before=before, keep=keep)
+
+    async def main() -> None:
+        runs = Runs(retention=Retention(count=1, every=0.01))
+        async with house(Scenario(answer), runs, store=Shaky()) as here:
+            made = [await here.start() for _ in range(3)]
+            for run in made:
+                await here.final(run)
+            async with asyncio.timeout(20):
+                while await here.store.get("default", made[0].run_id):
+                    await asyncio.sleep(0.01)
 
     asyncio.run(main())
