@@ -13,6 +13,10 @@ from msgspec import Raw
 from proxy.events import NULL, Failed, Interrupt, PendingCall, Usage
 
 OnDisconnect = Literal["cancel", "continue"]
+Action = Literal["interrupt", "rollback"]
+"""What becomes of a run that is cancelled: its thread stays as it is now, or goes back to what it was before."""
+Strategy = Literal["reject", "enqueue", "interrupt", "rollback"]
+"""What a run does that finds its thread busy: it is refused, it waits, or it cancels what is there (so or so)."""
 
 
 class RunStatus(StrEnum):
@@ -44,7 +48,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Choices(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the caller chose for this run; kept in its record."""
 
-    metadata: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
     user: str | None = None
     store: bool = True
     on_disconnect: OnDisconnect = "cancel"
@@ -54,6 +58,15 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None
     context: dict[str, Any] = {}
     headers: dict[str, str] = {}
+    strategy: Strategy = "reject"
+    assistant_id: str = ""
+    """The assistant that was asked for, where it was not the agent itself."""
+    modes: tuple[str, ...] = ()
+    """Native modes that the run's log has frames of, if its agent has any."""
+    subgraphs: bool = False
+    resumable: bool = False
+    keep: bool = False
+    """Of a run without a thread: its thread lasts."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +90,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     input: Raw = NULL
     """The `RunInput` as JSON, or null where content is not kept."""
     outcome: Outcome | None = None
+    not_before: float | None = None
+    """When a delayed run may start at the earliest, in seconds since 1970."""
+    cancel: Action | None = None
+    """Set once somebody asked to cancel it."""
+    gone_at: float | None = None
+    """When it was rolled back: lists leave it out, and its log is readable for a while."""
+    webhook: str | None = None
+    """The URL that is still to be told of its end."""
 
     @property
     def ended(self) -> bool:
@@ -151,6 +172,66 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def status(self) -> ThreadStatus:
         return ThreadStatus.BUSY if self.busy else self.outcome.status
+
+
+class SavedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A thread's state at one moment, of an agent that keeps none itself. `values` is JSON, ids grow with time."""
+
+    thread_id: str
+    checkpoint_id: str
+    tenant: str = "default"
+    parent_id: str | None = None
+    run_id: str | None = None
+    created_at: float = 0.0
+    source: Literal["input", "loop", "update", "fork"] = "loop"
+    step: int = -1
+    values: Raw = Raw(b"{}")
+    next: tuple[str, ...] = ()
+    metadata: dict[str, Any] = {}
+    interrupts: tuple[Interrupt, ...] = ()
+    error: str | None = None
+
+
+class Assistant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An agent with settings of a caller's, in one of its versions. Times are seconds since 1970."""
+
+    assistant_id: str
+    agent: str
+    tenant: str = "default"
+    name: str = ""
+    description: str | None = None
+    config: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    version: int = 1
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+class Cron(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Runs that are made on a schedule. Times are seconds since 1970."""
+
+    cron_id: str
+    assistant_id: str
+    """As the caller named it: a UUID or a name."""
+    schedule: str
+    """In cron's form, in the time of `timezone`."""
+    tenant: str = "default"
+    thread_id: str | None = None
+    """None: each run has a thread of its own."""
+    timezone: str | None = None
+    end_time: float | None = None
+    next_at: float | None = None
+    """When it makes its next run; None for never again."""
+    payload: Raw = Raw(b"{}")
+    """The body of the runs that it makes, as JSON."""
+    metadata: dict[str, Any] = {}
+    keep: bool = False
+    """Of runs without a thread: theirs last."""
+    enabled: bool = True
+    user: str | None = None
+    created_at: float = 0.0
+    updated_at: float = 0.0
 
 
 class Idempotency(msgspec.Struct, frozen=True, kw_only=True):

@@ -109,6 +109,8 @@ class Runs(Strict, frozen=True):
     """By the name that the model reports in its usage."""
     retention: Retention = Retention()
     log_content: bool = False
+    replay_grace: Seconds = 300.0
+    """How long the log of a run that was rolled back can still be read."""
 
 
 class Limits(Strict, frozen=True):
@@ -138,8 +140,33 @@ class Chat(Strict, frozen=True):
     forward_headers: tuple[str, ...] = ()
 
 
+class NativeDialect(Strict, frozen=True):
+    """How a dialect of the runs API behaves where a request says nothing."""
+
+    on_disconnect: OnDisconnect = "continue"
+    keepalive: Positive = 5.0
+    send_timeout: Positive = 60.0
+    multitask_strategy: Literal["reject", "enqueue", "interrupt", "rollback"] = "enqueue"
+
+
 class Dialects(Strict, frozen=True):
+    """`langgraph` is the runs API at the root, `deerflow` the same under `/api`."""
+
     chat: Chat = Chat()
+    langgraph: NativeDialect = NativeDialect()
+    deerflow: NativeDialect = NativeDialect(on_disconnect="cancel", keepalive=15.0, multitask_strategy="reject")
+
+
+class Webhooks(Strict, frozen=True):
+    """Who may be called when a run has ended. Nobody, unless a host is listed."""
+
+    allow: tuple[str, ...] = ()
+    """Hosts, as `hooks.example.com`, `*.example.com` or `127.0.0.1:9000`; a listed loopback or private address is
+    allowed."""
+    secret: str = ""
+    """Signs each call; without it calls are not signed."""
+    timeout: Positive = 10.0
+    attempts: Annotated[int, Meta(ge=1)] = 5
 
 
 class Show(Strict, frozen=True):
@@ -187,6 +214,7 @@ class Settings(Strict, frozen=True):
     server: Server = Server()
     runs: Runs = Runs()
     dialects: Dialects = Dialects()
+    webhooks: Webhooks = Webhooks()
     log: Logs = Logs()
     folder: str = "."
     """Where relative paths start; set to the config file's folder on loading."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ALL = {"events", "errors", "messages", "settings", "model", "transcript", "adapter", "loading", "schema", "store"}
-RUNS = {"events", "errors", "model", "transcript", "adapter", "store.base"}
+RUNS = {"events", "errors", "model", "transcript", "adapter", "store.base", "store.native"}
 ADAPTERS = {"events", "errors", "messages", "adapter", "loading"}
 FREE = {"messages", "settings"}
 TABLE = {

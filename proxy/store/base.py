@@ -13,6 +13,7 @@ import msgspec
 from proxy.errors import Conflict
 from proxy.events import Entry, Event
 from proxy.model import Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome, ThreadStatus
+from proxy.store.native import AssistantStore, CronStore, StateStore
 
 KEY_AGE = 86400.0
 """Seconds that an idempotency key holds at least, whatever becomes of its run."""
@@ -262,7 +263,7 @@ class ThreadStore(Protocol):
         ...
 
 
-class Store(RunStore, ThreadStore, EventLog, Protocol):
+class Store(RunStore, ThreadStore, EventLog, AssistantStore, CronStore, StateStore, Protocol):
     """One backend."""
 
     async def open(self) -> None:

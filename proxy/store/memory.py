@@ -14,6 +14,9 @@ from proxy.events import NULL, Entry
 from proxy.model import ACTIVE, Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome
 from proxy.store.base import KEY_AGE, SWEEP, RunQuery, ThreadQuery, joined
 from proxy.store.livelogs import LiveLogs, Page
+from proxy.store.memory_assistants import MemoryAssistants
+from proxy.store.memory_crons import MemoryCrons
+from proxy.store.memory_states import MemoryStates
 from proxy.store.runlog import LiveLog, Sink
 
 
@@ -25,7 +28,7 @@ class Used(msgspec.Struct, frozen=True):
     at: float
 
 
-class MemoryStore:
+class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
     """The store port over dictionaries; see `proxy.store.base` for the contracts."""
 
     def __init__(self) -> None:

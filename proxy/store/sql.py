@@ -26,6 +26,9 @@ from proxy.store.journal import StoreJournal
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.lock import FileLock
 from proxy.store.runlog import LiveLog, Sink
+from proxy.store.sql_assistants import SqlAssistants
+from proxy.store.sql_crons import SqlCrons
+from proxy.store.sql_states import SqlStates
 from proxy.store.sql_threads import SHORT, SqlThreads
 from proxy.store.writer import Call, Writer
 
@@ -34,7 +37,7 @@ logger = structlog.get_logger(__name__)
 ANOTHER = "set `store` to another file, such as `sqlite:///other.db`"
 
 
-class SqlStore(SqlThreads):
+class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates):
     """The store port over one SQLite file, which it has to itself."""
 
     def __init__(self, path: Path) -> None:

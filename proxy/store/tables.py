@@ -34,11 +34,19 @@ runs = Table(
     Column("choices", LargeBinary),
     Column("input", LargeBinary),
     Column("outcome", LargeBinary),
+    Column("not_before", Double),
+    Column("cancel", Text),
+    Column("gone_at", Double),
+    Column("webhook", Text),
 )
 Index("runs_by_thread", runs.c.tenant, runs.c.thread_id, runs.c.status)
 Index("runs_by_age", runs.c.status, runs.c.updated_at)
 GROUPED = runs.c.group_id.is_not(None)
+GONE = runs.c.gone_at.is_not(None)
+CALLING = runs.c.webhook.is_not(None)
 Index("runs_by_group", runs.c.tenant, runs.c.group_id, sqlite_where=GROUPED, postgresql_where=GROUPED)
+Index("runs_gone", runs.c.gone_at, sqlite_where=GONE, postgresql_where=GONE)
+Index("runs_calling", runs.c.status, sqlite_where=CALLING, postgresql_where=CALLING)
 
 segments = Table(
     "segments",
@@ -90,6 +98,55 @@ threads = Table(
 )
 Index("threads_by_age", threads.c.tenant, threads.c.updated_at)
 
+states = Table(
+    "states",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("thread_id", Text, primary_key=True),
+    Column("checkpoint_id", Text, primary_key=True),
+    Column("run_id", Text),
+    Column("body", LargeBinary, nullable=False),
+)
+
+assistants = Table(
+    "assistants",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("assistant_id", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+versions = Table(
+    "assistant_versions",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("assistant_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+crons = Table(
+    "crons",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("cron_id", Text, primary_key=True),
+    Column("assistant_id", Text, nullable=False),
+    Column("thread_id", Text),
+    Column("enabled", Boolean, nullable=False),
+    Column("next_at", Double),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+Index("crons_by_time", crons.c.enabled, crons.c.next_at)
+
 encode = msgspec.json.Encoder().encode
 decode_choices = msgspec.json.Decoder(Choices).decode
 decode_outcome = msgspec.json.Decoder(Outcome).decode
@@ -117,6 +174,10 @@ def run_row(run: Run) -> tuple[Any, ...]:
         None if choices == DEFAULT else choices,
         None if run.input == NULL else bytes(run.input),
         None if run.outcome is None else encode(run.outcome),
+        run.not_before,
+        run.cancel,
+        run.gone_at,
+        run.webhook,
     )
 
 
@@ -136,6 +197,10 @@ def run_of(row: Row[Any]) -> Run:
         choices=Choices() if row.choices is None else decode_choices(row.choices),
         input=NULL if row.input is None else Raw(row.input),
         outcome=None if row.outcome is None else decode_outcome(row.outcome),
+        not_before=row.not_before,
+        cancel=row.cancel,
+        gone_at=row.gone_at,
+        webhook=row.webhook,
     )
 
 

@@ -1,0 +1,27 @@
+"""Keeps a thread's state in step with the runs on it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.adapter import RunInput
+from proxy.events import Final
+from proxy.model import ThreadOutcome
+
+
+class Keeper(Protocol):
+    """Looks after the state of one run's thread. Both are called in the run's own task."""
+
+    async def begin(self, asked: RunInput) -> RunInput:
+        """Called when the run starts, before its agent does. Returns what the agent is given.
+
+        What it raises ends the run as if the agent had raised it.
+        """
+        ...
+
+    async def end(self, final: Final) -> ThreadOutcome | None:
+        """Called when the agent has let go, before the end is stored: how the run leaves the thread.
+
+        None where there is nothing to say. A run that was rolled back leaves it as it was before.
+        """
+        ...

@@ -1,0 +1,13 @@
+"""The states of a SQL store; see `proxy.store.native` for the contracts."""
+
+from __future__ import annotations
+
+from proxy.store.engine import Reader
+from proxy.store.writer import Writer
+
+
+class SqlStates:
+    """The part of a store that keeps states."""
+
+    _reader: Reader
+    _writer: Writer
