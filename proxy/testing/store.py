@@ -4,7 +4,8 @@
     def test_my_store_keeps_its_promises(promise):
         asyncio.run(check_store(make, [promise]))
 
-Needs no test framework. The promises are the functions in `logs`, `records` and `threads`, their docstrings the text.
+Needs no test framework. The promises are the functions in `logs`, `records`, `threads` and so on, their docstrings
+the text.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from proxy.store.base import Store
-from proxy.testing import logs, records, threads
+from proxy.testing import assistants, logs, records, threads
 from proxy.testing.runs import Promise
 
-STORE_PROMISES: tuple[Promise, ...] = (*logs.PROMISES, *records.PROMISES, *threads.PROMISES)
+STORE_PROMISES: tuple[Promise, ...] = (*logs.PROMISES, *records.PROMISES, *threads.PROMISES, *assistants.PROMISES)
 LIMIT = 30.0
 """Seconds that one promise may take."""
 
