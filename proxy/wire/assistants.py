@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from proxy.events import NULL
+from proxy.model import Assistant
 from proxy.wire.asked import Body, Config, IfExists, Limit, Name, Offset, Order
+from proxy.wire.record import iso
+
+encode = msgspec.json.Encoder().encode
+START, END = "__start__", "__end__"
+MESSAGE = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "enum": ["human", "ai", "system", "tool"]},
+        "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
+        "id": {"type": "string"},
+    },
+    "required": ["type", "content"],
+}
 
 
 class AssistantRecord(Struct, frozen=True, kw_only=True):
@@ -59,6 +75,46 @@ class SchemasRecord(Struct, frozen=True, kw_only=True):
     state_schema: Raw = NULL
     config_schema: Raw = NULL
     context_schema: Raw = NULL
+
+
+def assistant_record(assistant: Assistant) -> AssistantRecord:
+    return AssistantRecord(
+        assistant_id=assistant.assistant_id,
+        graph_id=assistant.agent,
+        config=assistant.config,
+        context=assistant.context,
+        metadata=assistant.metadata,
+        name=assistant.name,
+        description=assistant.description,
+        version=assistant.version,
+        created_at=iso(assistant.created_at),
+        updated_at=iso(assistant.updated_at),
+    )
+
+
+def plain_graph(agent: str) -> GraphRecord:
+    """The drawing of an agent that does not say what it is made of: one node."""
+    nodes = (Node(id=name, type="runnable", data=Raw(encode({"name": name}))) for name in (START, agent, END))
+    return GraphRecord(tuple(nodes), (Edge(source=START, target=agent), Edge(source=agent, target=END)))
+
+
+def plain_schemas(agent: str, context_keys: Sequence[str]) -> SchemasRecord:
+    """The schemas of such an agent: messages in, messages out, and the keys of a request's context that it takes."""
+    return SchemasRecord(
+        graph_id=agent,
+        input_schema=_conversation("Input"),
+        output_schema=_conversation("Output"),
+        state_schema=_conversation("State"),
+        context_schema=_object("Context", {key: {} for key in context_keys}) if context_keys else NULL,
+    )
+
+
+def _conversation(title: str) -> Raw:
+    return _object(title, {"messages": {"title": "Messages", "type": "array", "items": MESSAGE}}, required=["messages"])
+
+
+def _object(title: str, properties: dict[str, Any], **more: Any) -> Raw:
+    return Raw(encode({"title": title, "type": "object", "properties": properties, **more}))
 
 
 class AssistantCreate(Body, frozen=True, kw_only=True):

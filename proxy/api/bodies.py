@@ -1,0 +1,24 @@
+"""Bodies of the runs API, where one that does not fit is 422 and not 400."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+import msgspec
+from litestar import Request
+
+from proxy.api.asgi import Receive
+from proxy.api.parse import decode, read_body
+from proxy.errors import BadRequest, Unprocessable
+from proxy.settings import RequestLimits
+
+T = TypeVar("T")
+
+
+async def body_of(request: Request[Any, Any, Any], decoder: msgspec.json.Decoder[T], limits: RequestLimits) -> T:
+    """The decoded body. Raises `Unprocessable` whose text names the field."""
+    sent = await read_body(cast(Receive, request.receive))
+    try:
+        return decode(sent, decoder, limits)
+    except BadRequest as error:
+        raise Unprocessable(error.message, param=error.param) from error
