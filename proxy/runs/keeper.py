@@ -9,13 +9,17 @@ from proxy.events import Final
 from proxy.model import ThreadOutcome
 
 
+class NothingToDo(Exception):
+    """The thread has nothing that its agent could go on with: the run is complete before it begins."""
+
+
 class Keeper(Protocol):
     """Looks after the state of one run's thread. Both are called in the run's own task."""
 
     async def begin(self, asked: RunInput) -> RunInput:
         """Called when the run starts, before its agent does. Returns what the agent is given.
 
-        What it raises ends the run as if the agent had raised it.
+        What it raises ends the run as if the agent had raised it, but for `NothingToDo`, which completes it.
         """
         ...
 

@@ -27,7 +27,7 @@ from proxy.events import (
     ToolResult,
     Usage,
 )
-from proxy.wire.langchain import Chunk, Output, Said
+from proxy.wire.langchain import Chunk, Output, Said, id_of
 from proxy.wire.spoken import Path, Spoken
 
 json = msgspec.json.Encoder()
@@ -78,15 +78,16 @@ def questions(interrupts: Sequence[Interrupt]) -> list[Question]:
 class FrameMaker:
     """Makes the frames of some modes.
 
-    `before` are the thread's messages, with the run's input, in LangChain's form; `subgraphs` puts what sub-agents
-    say under their names, else it stands among the agent's own. With both message modes only the tuples are made.
+    `before` are the thread's messages, with the run's input, in LangChain's form or as its JSON; `subgraphs` puts what
+    sub-agents say under their names, else it stands among the agent's own. With both message modes only the tuples
+    are made.
     """
 
     def __init__(
         self,
         modes: frozenset[str],
         *,
-        before: Sequence[Said] = (),
+        before: Sequence[Said | Raw] = (),
         assistant_id: str = "",
         subgraphs: bool = False,
     ) -> None:
@@ -95,6 +96,7 @@ class FrameMaker:
         self._subgraphs = subgraphs
         self._start = RunStarted(run_id="", thread_id="", agent="")
         self._messages: list[Raw | Spoken] = [Raw(json.encode(message)) for message in before]
+        self._ids = {id_of(message) for message in self._messages if not isinstance(message, Spoken)}
         self._open: dict[tuple[Path, str], Spoken] = {}
         self._names: dict[str, str] = {}
         """What the tools of the calls are called."""
@@ -139,12 +141,18 @@ class FrameMaker:
         return [*frames, *self._spoken(spoken, chunk, first=first)]
 
     def _begin(self, path: Path, part: str) -> Spoken:
-        id = part or f"run-{self._start.run_id}"
-        if any(isinstance(known, Spoken) and known.id == id for known in self._messages):
-            id = f"{id}-{len(self._messages)}"
+        id = self._new_id(part or f"run-{self._start.run_id}")
         spoken = self._open[path, part] = Spoken(id, path, self._about(path))
         self._messages.append(spoken)
         return spoken
+
+    def _new_id(self, id: str) -> str:
+        """This id, or one made of it where the thread has a message of that id, which this one would replace."""
+        unique, number = id, len(self._messages)
+        while unique in self._ids:
+            unique, number = f"{id}-{number}", number + 1
+        self._ids.add(unique)
+        return unique
 
     def _spoken(self, spoken: Spoken, chunk: Chunk, *, first: bool = False) -> list[Frame]:
         """What the message modes say of a new piece."""
@@ -164,7 +172,7 @@ class FrameMaker:
         output = Output(
             content=event.output,
             name=self._names.get(event.call_id),
-            id=f"{event.call_id}-result",
+            id=self._new_id(f"{event.call_id}-result"),
             tool_call_id=event.call_id,
             status="error" if event.is_error else "success",
         )

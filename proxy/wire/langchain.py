@@ -91,9 +91,21 @@ class Output(Said, kw_only=True, frozen=True):
     status: str = "success"
 
 
+class Identified(Struct, frozen=True):
+    """As much of any message as tells it apart."""
+
+    id: str | None = None
+
+
+decode_identified = msgspec.json.Decoder(Identified).decode
 TYPES = {"user": "human", "system": "system", "developer": "system", "function": "function"}
 ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "generic": "user"}
 """LangChain's words for who speaks, and OpenAI's."""
+
+
+def id_of(message: Raw) -> str | None:
+    """The id of a message that is JSON."""
+    return decode_identified(message).id
 
 
 def calls_of(calls: Iterable[tuple[str, str, str]]) -> tuple[tuple[Call, ...], tuple[InvalidCall, ...]]:
@@ -148,28 +160,29 @@ def messages_of(input: Raw) -> tuple[Message, ...]:
         value = value.get("messages")
     if value is None:
         return ()
-    items = value if isinstance(value, list) and not _is_pair(value) else [value]
-    return tuple(_neutral(item, f"messages[{at}]") for at, item in enumerate(items))
+    items = value if isinstance(value, list) and not is_pair(value) else [value]
+    return tuple(neutral(item, f"messages[{at}]") for at, item in enumerate(items))
 
 
-def _is_pair(value: Any) -> bool:
+def is_pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and value[0] in KNOWN_ROLES and isinstance(value[1], str)
 
 
 KNOWN_ROLES = ("user", "assistant", "system", "developer", "tool", "function", "human", "ai")
 
 
-def _neutral(item: Any, place: str) -> Message:
+def neutral(item: Any, place: str) -> Message:
+    """One message in any of these forms; `place` names it in the `msgspec.ValidationError` where it is none."""
     if isinstance(item, str):
         return Message(role="user", content=item)
-    if _is_pair(item):
+    if is_pair(item):
         return Message(role=ROLES.get(item[0], item[0]), content=item[1])
     if not isinstance(item, dict):
         raise msgspec.ValidationError(f"{place}: a message is an object, a text, or a pair of role and text")
     kind = item.get("role") or item.get("type")
     if not isinstance(kind, str):
         raise msgspec.ValidationError(f"{place}: neither `role` nor `type` says who speaks")
-    calls, extra = item.get("tool_calls"), item.get("additional_kwargs")
+    calls, extra = _calls(item), item.get("additional_kwargs")
     plain = {
         **({"reasoning_content": extra.get("reasoning_content")} if isinstance(extra, dict) else {}),
         **item,
@@ -182,9 +195,18 @@ def _neutral(item: Any, place: str) -> Message:
         raise msgspec.ValidationError(f"{place}: {error}") from None
 
 
+def _calls(item: dict[str, Any]) -> Any:
+    """All calls of a message; those whose arguments are no JSON stand apart in LangChain's form."""
+    calls, invalid = item.get("tool_calls"), item.get("invalid_tool_calls")
+    if not isinstance(invalid, list) or not (calls is None or isinstance(calls, list)):
+        return calls
+    return [*(calls or ()), *invalid]
+
+
 def _openai_call(call: Any) -> Any:
     """A call in LangChain's form as OpenAI's; any other as it is."""
     if not isinstance(call, dict) or "args" not in call:
         return call
-    arguments = json.encode(call["args"]).decode()
+    args = call["args"]
+    arguments = args if isinstance(args, str) else json.encode(args).decode()
     return ToolCall(id=str(call.get("id")), function=Function(name=str(call.get("name")), arguments=arguments))
