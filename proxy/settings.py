@@ -103,8 +103,8 @@ class Runs(Strict, frozen=True):
     threads: Annotated[int, Meta(ge=1)] = 64
     keep_content: bool = True
     """False: input and events of a run are deleted when it ends; its record stays."""
-    expose_errors: bool = False
-    """True: the text of an exception of the agent's own reaches the client."""
+    expose_errors: bool | None = None
+    """Whether the text of an exception of the agent's own reaches the client; unset: on the runs API alone."""
     prices: dict[str, Price] = {}
     """By the name that the model reports in its usage."""
     retention: Retention = Retention()

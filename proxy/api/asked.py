@@ -15,7 +15,7 @@ from proxy.errors import BadRequest
 from proxy.messages import Message, Part
 from proxy.model import Idempotency, new_id
 from proxy.runs.agents import Agents, Published
-from proxy.runs.manager import Order
+from proxy.runs.order import Order
 from proxy.runs.turns import Turn
 from proxy.settings import Chat, RequestLimits
 from proxy.wire.chat_request import CONSUMED, ChatRequest

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from proxy.model import Run
-from proxy.runs.manager import Order, RunManager
+from proxy.runs.manager import RunManager
+from proxy.runs.order import Order
 
 
 class Started:

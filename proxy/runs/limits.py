@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from proxy.errors import RunLimit, TooMany
-from proxy.events import Usage
+from proxy.events import Failed, Usage
 from proxy.runs.cost import cost
 from proxy.settings import Agent, Limits, Price, Runs
 from proxy.store.base import RunLog
 from proxy.transcript import Tally
+
+LONGEST = 2000
+"""Characters of an agent's own exception that a client gets to see."""
 
 
 class RunBounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,12 +25,14 @@ class RunBounds(msgspec.Struct, frozen=True, kw_only=True):
     cancel_grace: float
     settle_timeout: float
     pause_ttl: float
-    expose_errors: bool
+    expose_errors: bool | None
     limits: Limits
     prices: dict[str, Price]
+    scrub: Callable[[str], str]
+    """Blots secrets out of a text."""
 
     @classmethod
-    def of(cls, agent: Agent, runs: Runs) -> RunBounds:
+    def of(cls, agent: Agent, runs: Runs, scrub: Callable[[str], str] = str) -> RunBounds:
         """An agent's own settings, else those for all runs."""
         return cls(
             timeout=agent.timeout or runs.timeout,
@@ -36,13 +43,16 @@ class RunBounds(msgspec.Struct, frozen=True, kw_only=True):
             expose_errors=runs.expose_errors if agent.expose_errors is None else agent.expose_errors,
             limits=agent.limits,
             prices=runs.prices,
+            scrub=scrub,
         )
 
-    def describe(self, error: BaseException) -> str:
-        """What a client is told of an exception that the agent raised."""
-        if not self.expose_errors:
-            return "The agent failed."
-        return f"{type(error).__name__}: {error}"[:2000]
+    def failure(self, error: BaseException, *, native: bool) -> Failed:
+        """What a client is told of an exception that the agent raised; `native` clients are told it unless set off."""
+        if not (native if self.expose_errors is None else self.expose_errors):
+            return Failed(code="internal_error", message="The agent failed.")
+        kind, text = type(error).__name__, str(error)
+        message = text if native else f"{kind}: {text}"
+        return Failed(code="internal_error", message=self.scrub(message)[:LONGEST], kind=kind)
 
     def count(self, usage: Usage, tally: Tally) -> None:
         """Add a model call to the run's sums. Raises `RunLimit` when calls, tokens or cost are too many."""
@@ -82,6 +92,10 @@ class Slots:
         if limit and taken >= limit:
             raise TooMany(f"{limit} runs of this agent are under way.", retry_after=1)
         self._taken[tenant, agent] = taken + 1
+
+    def add(self, tenant: str, agent: str) -> None:
+        """Count one more that was admitted before."""
+        self._taken[tenant, agent] = self._taken.get((tenant, agent), 0) + 1
 
     def free(self, tenant: str, agent: str) -> None:
         left = self._taken[tenant, agent] - 1

@@ -12,19 +12,26 @@ import structlog
 
 from proxy.adapter import RunInput, thread_key
 from proxy.errors import Draining, NotFound, ProxyError, UnknownAgent
-from proxy.events import NULL, Cancelled, Entry, Failed, RunStarted
-from proxy.model import Choices, Idempotency, Pause, Run, RunStatus
+from proxy.events import NULL, Cancelled, Entry, Failed, Final, RunStarted
+from proxy.model import Action, Pause, Run, RunStatus
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.chores import Chores
+from proxy.runs.ends import ended, left
 from proxy.runs.limits import RunBounds, Slots
+from proxy.runs.order import Order
+from proxy.runs.queues import Key, Queues, Waiting, key_of
 from proxy.runs.report import report, report_content
-from proxy.runs.worker import Execution, ended
+from proxy.runs.states import States
+from proxy.runs.sweeper import Sweeper
+from proxy.runs.watch import Watch
+from proxy.runs.worker import Execution, failed
 from proxy.settings import Runs
 from proxy.store.base import RunQuery, Store
 from proxy.transcript import Tally
 
 logger = structlog.get_logger(__name__)
 encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(RunInput).decode
 
 GOING_DOWN = Failed(
     code="server_shutting_down", message="The server is shutting down.", status=503, retryable=True, retry_after=1
@@ -34,45 +41,74 @@ RESTARTED = Failed(
 )
 TAKEOVER = 10_000
 """How far ahead a run is numbered on that lost its process: beyond any number that a reader may have seen."""
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """A run to be made. `pause` is what it answers, `group` the request it shares with others."""
-
-    input: RunInput
-    choices: Choices = Choices()
-    pause: Pause | None = None
-    group: str | None = None
-    idempotency: Idempotency | None = None
-    durable: bool = False
-    """True: the record is on disk before `create` returns."""
+PAGE = 1000
+RETRY = 1.0
+"""Seconds until a run that the store did not let start is tried again."""
 
 
 class RunManager:
-    """All runs of this server."""
+    """All runs of this server. `on_end` is told of each that has ended; `scrub` blots secrets out of a text."""
 
-    def __init__(self, store: Store, agents: Agents, settings: Runs) -> None:
+    def __init__(
+        self,
+        store: Store,
+        agents: Agents,
+        settings: Runs,
+        states: States | None = None,
+        *,
+        on_end: Callable[[Run], None] = lambda run: None,
+        scrub: Callable[[str], str] = str,
+    ) -> None:
         self.agents = agents
         self.draining = False
+        self.watch = Watch()
         self._store = store
         self._settings = settings
-        self._bounds = {agent.name: RunBounds.of(agent.settings, settings) for agent in agents}
+        self._states = states
+        self._on_end = on_end
+        self._bounds = {agent.name: RunBounds.of(agent.settings, settings, scrub) for agent in agents}
         self._slots = Slots()
         self._executions: dict[str, Execution] = {}
+        self._queues = Queues()
+        self._doomed: dict[str, Action] = {}
+        """Runs that were cancelled between their record and their beginning."""
         self._chores = Chores()
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
     def live(self) -> list[Run]:
-        """The runs that are under way in this process."""
+        """The runs of this process that have not ended."""
         return [execution.run for execution in self._executions.values()]
 
     async def open(self) -> None:
-        """Close the runs that an earlier process left unfinished, and begin to sweep."""
-        for run, last in await self._store.unfinished():
-            log = self._store.begin(run, inserted=True, after=last + TAKEOVER)
-            await log.settle(RESTARTED, ended(run, RESTARTED, Tally(), last))
-        self._sweeper = self._chores.add(self._sweep())
+        """Close the runs that an earlier process left unfinished, queue those that it left waiting, begin to sweep."""
+        left_over = await self._store.unfinished()
+        for run, last in left_over:
+            if run.status is RunStatus.RUNNING:
+                await self._close_up(run, RESTARTED, last)
+        for run, last in left_over:
+            if run.status is RunStatus.PENDING:
+                await self._queue_again(run, last)
+        self._sweeper = self._chores.add(Sweeper(self._store, self._settings, self._forget).run())
+
+    async def _close_up(self, run: Run, final: Final, last: int) -> None:
+        log = self._store.begin(run, inserted=True, after=last + TAKEOVER)
+        thread = None if run.temporary else left(final)
+        record = ended(run, final, Tally(), last)
+        await log.settle(final, record, thread=thread)
+        self._on_end(record)
+
+    async def _queue_again(self, run: Run, last: int) -> None:
+        """A run that waited goes on waiting, unless it was cancelled or nobody is left to run it."""
+        agent = self.agents.named(run.agent)
+        if run.cancel is not None:
+            await self._close_up(run, Cancelled(action=run.cancel), last)
+        elif agent is None or run.input == NULL:
+            await self._close_up(run, failed(UnknownAgent(f"There is no agent `{run.agent}` any more.")), last)
+        else:
+            order = Order(input=decode(run.input), choices=run.choices)
+            self._slots.add(run.tenant, run.agent)
+            self._admit(self._begin(run, agent, order, inserted=True), order)
 
     async def close(self) -> None:
         """Stop sweeping, and finish what was begun: content that is not to be kept has to go."""
@@ -87,7 +123,8 @@ class RunManager:
         await self._store.ping()
 
     async def create(self, order: Order) -> Run:
-        """Start a run. With an idempotency key that was used before, the run that was started then.
+        """Start a run, or let it wait for its thread or its time. With an idempotency key that was used before, the
+        run that was made then.
 
         Raises `Draining`, `TooMany`, `Busy`, `Conflict`, `NotWaiting`, `Unavailable`.
         """
@@ -97,29 +134,31 @@ class RunManager:
         if agent is None:
             raise UnknownAgent(f"There is no agent `{order.input.agent}`.")
         run = self._record(order)
-        durable = order.durable or bool(order.idempotency or order.pause) or not run.temporary
+        durable = order.durable or bool(order.idempotency or order.pause or order.delay) or not run.temporary
         self._slots.take(run.tenant, run.agent, agent.settings.limits.concurrent)
         try:
             if durable:
-                stored = await self._store.insert(run, idempotency=order.idempotency, exclusive=not run.temporary)
+                stored = await self._store.insert(run, idempotency=order.idempotency, thread=order.thread)
                 if stored.run_id != run.run_id:
                     self._slots.free(run.tenant, run.agent)
                     return stored
+                run = stored
         except BaseException:
             self._slots.free(run.tenant, run.agent)
             raise
-        self._start(run, agent, order, durable)
-        return run
+        execution = self._begin(run, agent, order, inserted=durable)
+        self._admit(execution, order)
+        return execution.run
 
     def _record(self, order: Order) -> Run:
         asked, pause, now = order.input, order.pause, time.time()
-        kept = order.choices.store and self._settings.keep_content
+        waits = order.delay > 0 or order.choices.strategy != "reject"
         return Run(
             run_id=asked.run_id,
             thread_id=asked.thread_id,
             agent=asked.agent,
             tenant=asked.tenant,
-            status=RunStatus.RUNNING,
+            status=RunStatus.PENDING if order.delay > 0 else RunStatus.RUNNING,
             created_at=now,
             updated_at=now,
             turn_id=asked.run_id if pause is None else pause.turn_id,
@@ -127,36 +166,91 @@ class RunManager:
             group=order.group,
             temporary=asked.temporary,
             choices=order.choices,
-            input=msgspec.Raw(encode(asked)) if kept else NULL,
+            input=msgspec.Raw(encode(asked)) if waits or self._keeps(order.choices.store) else NULL,
+            not_before=now + order.delay if order.delay > 0 else None,
+            webhook=order.webhook,
         )
 
-    def _start(self, run: Run, agent: Agent, order: Order, inserted: bool) -> None:
+    def _begin(self, run: Run, agent: Agent, order: Order, *, inserted: bool) -> Execution:
+        """Open the run's log, so that it can be followed and cancelled, though it may have to wait."""
         log = self._store.begin(run, inserted=inserted)
-        log.append(RunStarted(run_id=run.run_id, thread_id=run.thread_id, agent=run.agent))
-        bounds, asked = self._bounds[agent.name], order.input
+        keeper = None
+        if self._states is not None:
+            keeper = self._states.keeper(run, order.input, agent, partial(self._page, run.run_id))
+        execution = Execution(log, self._bounds[agent.name], self._ended, keeper)
+        self._executions[run.run_id] = execution
+        self.watch.tell(run)
+        return execution
+
+    def _admit(self, execution: Execution, order: Order) -> None:
+        """Start the run or queue it; what it is to push aside is cancelled."""
+        run = execution.run
+        action = run.cancel or self._doomed.pop(run.run_id, None)
+        if action is not None:
+            execution.stop(Cancelled(action=action))
+            return
+        if run.status is RunStatus.RUNNING:
+            self._start(execution, order)
+        else:
+            self._queues.add(Waiting(execution, order))
+            later = max((run.not_before or 0.0) - time.time(), 0.0)
+            asyncio.get_running_loop().call_later(later, self._advance, key_of(run))
+        strategy = order.choices.strategy
+        if not run.temporary and strategy in ("interrupt", "rollback"):
+            for other in self._queues.others(run):
+                other.stop(Cancelled(action="rollback" if strategy == "rollback" else "interrupt"))
+
+    def _start(self, execution: Execution, order: Order) -> None:
+        run, asked = execution.run, order.input
+        if not run.temporary:
+            self._queues.take(execution)
+        if execution.started:  # it was stopped while it was given its slot
+            return
+        execution.log.append(RunStarted(run_id=run.run_id, thread_id=run.thread_id, agent=run.agent))
+        agent, bounds = self.agents.named(run.agent), execution.bounds
+        assert agent is not None
         if asked.timeout != bounds.timeout:
             asked = msgspec.structs.replace(asked, timeout=bounds.timeout)
-        execution = Execution(log, bounds, self._ended)
-        self._executions[run.run_id] = execution
-        execution.start(partial(agent.adapter.stream, asked))
+        execution.start(agent.adapter.stream, asked)
         if self.draining:  # it was being stored when the draining began, which therefore did not see it
             execution.stop(GOING_DOWN)
+
+    def _advance(self, key: Key) -> None:
+        """Let the next run of a thread start, if there is one and the thread is free."""
+        if not self.draining and (waiting := self._queues.next(key)) is not None:
+            self._chores.add(self._promote(waiting))
+
+    async def _promote(self, waiting: Waiting) -> None:
+        execution = waiting.execution
+        run = msgspec.structs.replace(execution.run, status=RunStatus.RUNNING, updated_at=time.time())
+        while not execution.started:
+            try:
+                await self._store.transition(run, frm=frozenset({RunStatus.PENDING}))
+            except ProxyError as error:
+                logger.warning("a run could not be started yet", run_id=run.run_id, error=error.code)
+                await asyncio.sleep(RETRY)
+            else:
+                self._start(execution, waiting.order)
 
     def _ended(self, execution: Execution) -> None:
         run = execution.done.result()
         del self._executions[run.run_id]
         self._slots.free(run.tenant, run.agent)
+        if not run.temporary:
+            self._queues.leave(execution)
+            self._advance(key_of(run))
         report(run)
         if self._settings.log_content:
             self._chores.add(report_content(run, self.follow(run, idle=0)))
-        if not self._kept(run):
+        if not self._keeps(run.choices.store):
             self._chores.add(self._store.strip(run))
+        self._on_end(run)
 
-    def _kept(self, run: Run) -> bool:
-        return run.choices.store and self._settings.keep_content
+    def _keeps(self, store: bool) -> bool:
+        return store and self._settings.keep_content
 
     async def get(self, tenant: str, run_id: str) -> Run:
-        """Raises `NotFound`, also for another tenant's run."""
+        """Also one that was rolled back. Raises `NotFound`, also for another tenant's run."""
         run = await self._store.get(tenant, run_id)
         if run is None:
             raise NotFound(f"There is no run `{run_id[:64]}`.")
@@ -177,6 +271,9 @@ class RunManager:
         """A page of the run's log."""
         return await self._store.read(run.run_id, after=after, limit=limit)
 
+    async def _page(self, run_id: str, after: int) -> list[Entry]:
+        return await self._store.read(run_id, after=after, limit=PAGE)
+
     def follow(
         self,
         run: Run,
@@ -196,26 +293,36 @@ class RunManager:
             return await asyncio.shield(execution.done)
         return await self.get(run.tenant, run.run_id)
 
-    def stop(self, run: Run, action: str = "interrupt") -> None:
+    def stop(self, run: Run, action: Action = "interrupt") -> None:
         """Cancel a run of this process, if it is still under way."""
         execution = self._executions.get(run.run_id)
         if execution is not None:
             execution.stop(Cancelled(action=action))
 
-    async def cancel(self, tenant: str, run_id: str, action: str = "interrupt") -> list[Run]:
+    async def cancel(self, tenant: str, run_id: str, action: Action = "interrupt") -> list[Run]:
         """Cancel a run, the run of its turn that is under way, or all runs of a group; return their records.
 
-        A run that has ended already is returned as it is. Raises `NotFound`.
+        A run that has ended already is returned as it is. That a waiting run never starts is durable when this
+        returns. Raises `NotFound`.
         """
         live = self._live(tenant, run_id)
         if not live:
             runs = await self.named(tenant, run_id)
             live = self._live(tenant, runs[0].turn_id)
             if not live:
+                self._doomed.update((run.run_id, action) for run in runs if not run.ended)
                 return runs
+        waiting = [execution for execution in live if not execution.started]
         for execution in live:
             execution.stop(Cancelled(action=action))
+        for execution in waiting:
+            await asyncio.shield(execution.done)
         return [execution.run for execution in live]
+
+    async def cancel_key(self, tenant: str, key: str, action: Action = "interrupt") -> list[Run]:
+        """Cancel the run that was asked for with this idempotency key; one that is still to come never starts."""
+        run_id = await self._store.cancel_key(tenant, key)
+        return [] if run_id is None else await self.cancel(tenant, run_id, action)
 
     def _live(self, tenant: str, name: str) -> list[Execution]:
         """Executions that go by this name: a run's id, its group's, or that of its turn."""
@@ -235,49 +342,38 @@ class RunManager:
         await self._forget(run)
 
     async def _forget(self, run: Run) -> None:
+        """Let the agent forget a thread that has neither a record nor a run."""
         agent = self.agents.named(run.agent)
-        if agent is None or await self._store.find(RunQuery(tenant=run.tenant, thread_id=run.thread_id, limit=1)):
+        query = RunQuery(tenant=run.tenant, thread_id=run.thread_id, gone=True, limit=1)
+        if agent is None or await self._store.find(query):
             return
-        await agent.adapter.forget(thread_key(run.tenant, run.thread_id))
+        if run.temporary or await self._store.get_thread(run.tenant, run.thread_id) is None:
+            await agent.adapter.forget(thread_key(run.tenant, run.thread_id))
+            await self._store.cut_states(run.tenant, run.thread_id)
 
     async def pauses(self, tenant: str, thread_id: str | None, agent: str, *, answered: bool = False) -> list[Pause]:
         """See `RunStore.pauses`."""
         return await self._store.pauses(tenant, thread_id, agent=agent, answered=answered)
 
     async def drain(self, seconds: float) -> None:
-        """Take no more work, give running runs that long, then end them as `server_shutting_down`."""
+        """Take no more work, give running runs that long, then end them as `server_shutting_down`.
+
+        Runs that wait go on waiting for the next server; who follows them is told to come back.
+        """
         self.draining = True
-        waiting = [execution.done for execution in self._executions.values()]
+        waiting = [execution.done for execution in self._executions.values() if execution.started]
         if waiting:
             await asyncio.wait(waiting, timeout=seconds)
-        for execution in list(self._executions.values()):
-            execution.stop(GOING_DOWN)
-        left = [execution.done for execution in self._executions.values()]
-        if left:
-            await asyncio.wait(left, timeout=self._settings.cancel_grace + 1)
+        self.abort()
+        left_over = [execution.done for execution in self._executions.values() if execution.started]
+        if left_over:
+            await asyncio.wait(left_over, timeout=self._settings.cancel_grace + 1)
 
     def abort(self) -> None:
         """End all runs now."""
         self.draining = True
         for execution in list(self._executions.values()):
-            execution.stop(GOING_DOWN)
-
-    async def _sweep(self) -> None:
-        """Delete what is older or more than the config keeps, again and again; a store that is away is asked later."""
-        while True:
-            swept = False
-            try:
-                swept = await self._sweep_once()
-            except ProxyError as error:
-                logger.warning("old runs could not be deleted", error=error.code, message=error.message)
-            if not swept:
-                await asyncio.sleep(self._settings.retention.every)
-
-    async def _sweep_once(self) -> bool:
-        """Delete a bounded number of runs; False if there were none."""
-        keep = self._settings.retention
-        before = time.time() - keep.age if keep.age else 0.0
-        swept = await self._store.sweep(before=before, keep=keep.count)
-        for run in swept:
-            await self._forget(run)
-        return bool(swept)
+            if execution.started:
+                execution.stop(GOING_DOWN)
+            else:
+                execution.log.release()

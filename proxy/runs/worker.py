@@ -11,13 +11,15 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-import msgspec
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from proxy.adapter import RunInput
 from proxy.errors import LeaseLost, ProxyError, RunTimeout, Unavailable
-from proxy.events import FINAL, Cancelled, Completed, Event, Failed, Final, Paused, TextDelta, Usage
-from proxy.model import Outcome, Pause, Run, RunStatus
+from proxy.events import FINAL, Completed, Event, Failed, Final, TextDelta, Usage
+from proxy.model import Pause, Run, ThreadOutcome
+from proxy.runs.ends import ended, left, pause_of
+from proxy.runs.keeper import Keeper, NothingToDo
 from proxy.runs.limits import RunBounds
 from proxy.runs.sound import sound
 from proxy.store.base import RunLog
@@ -32,22 +34,29 @@ BREATH = 64
 """Events after which the loop gets its turn, though the agent never waits."""
 
 
+Stream = Callable[[RunInput], AsyncGenerator[Event]]
+
+
 def failed(error: ProxyError) -> Failed:
-    """The final event that says what this error says."""
+    """The final event that says what this error says, under the name of what it was made from."""
     return Failed(
         code=error.code,
         message=error.message,
         status=error.status,
         retryable=error.retryable,
         retry_after=error.retry_after,
+        kind="" if error.__cause__ is None else type(error.__cause__).__name__,
     )
 
 
 class Execution:
-    """A run and the task that runs it."""
+    """A run and the task that runs it. Until it is started, the run waits; it can be stopped and followed even so."""
 
-    def __init__(self, log: RunLog, bounds: RunBounds, on_end: Callable[[Execution], None]) -> None:
+    def __init__(
+        self, log: RunLog, bounds: RunBounds, on_end: Callable[[Execution], None], keeper: Keeper | None = None
+    ) -> None:
         self.log = log
+        self._keeper = keeper
         self.bounds = bounds
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Run] = self._loop.create_future()
@@ -56,6 +65,8 @@ class Execution:
         self._tally = Tally()
         self._verdict: Final | None = None
         self._begun = False
+        self._decided = False
+        """The agent has let go, or never began: what the run ends in is certain."""
         self._settling = False
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -65,32 +76,40 @@ class Execution:
     def run(self) -> Run:
         return self.log.run
 
-    def start(self, agent: Callable[[], AsyncGenerator[Event]]) -> None:
+    @property
+    def started(self) -> bool:
+        return self._task is not None
+
+    def start(self, agent: Stream, asked: RunInput) -> None:
         """Run the agent, which begins only in the task: what it raises at once is a failure like any other."""
         loop, timeout = self._loop, self.bounds.timeout
         self._deadline = loop.time() + timeout
         self._watch = loop.call_later(min(timeout, self.bounds.idle_timeout or timeout), self._look)
-        self._task = loop.create_task(self._execute(agent))
+        self._task = loop.create_task(self._execute(agent, asked))
 
     def stop(self, verdict: Final) -> bool:
         """End the run with this event, at once. False if its end has been decided already; the first caller wins.
 
         An agent that does not stop within the grace time is abandoned.
         """
-        if self._verdict is not None or self._settling:
+        if self._verdict is not None or self._decided:
             return False
         self._verdict = verdict
-        if self._begun and self._task is not None:
+        if self._task is None:
+            self._task = self._loop.create_task(self._end(verdict))
+            return True
+        if self._begun:
             self._task.cancel()
         self._grace = self._loop.call_later(self.bounds.cancel_grace, self._abandon)
         return True
 
-    async def _execute(self, agent: Callable[[], AsyncGenerator[Event]]) -> None:
+    async def _execute(self, agent: Stream, asked: RunInput) -> None:
         self._begun = True
         final: Final = Completed(finish_reason="stop")
         try:
             if self._verdict is None:
-                async with aclosing(agent()) as events:
+                given = asked if self._keeper is None else await self._keeper.begin(asked)
+                async with aclosing(agent(given)) as events:
                     final = await self._record(events)
         except asyncio.CancelledError:
             if self._verdict is None:
@@ -100,12 +119,29 @@ class Execution:
                 final = Failed(code="internal_error", message="The agent cancelled itself.")
         except LeaseLost:
             return
+        except NothingToDo:
+            pass
         except ProxyError as error:
             final = failed(error)
         except BaseException as error:  # SystemExit out of an agent would stop the server
             logger.exception("agent failed", run_id=self.run.run_id, agent=self.run.agent)
-            final = Failed(code="internal_error", message=self.bounds.describe(error))
-        await self._settle(self._verdict or sound(final)[0])
+            final = self.bounds.failure(error, native=asked.native is not None)
+        await self._end(self._verdict or sound(final)[0])
+
+    async def _end(self, final: Final) -> None:
+        """The agent has let go: look after the thread, then write the end."""
+        self._decided = True
+        outcome = None if self._keeper is None else await self._leave(self._keeper, final)
+        await self._settle(final, outcome)
+
+    async def _leave(self, keeper: Keeper, final: Final) -> ThreadOutcome | None:
+        """How the run leaves its thread; a state that cannot be read does not keep the run from ending."""
+        try:
+            async with asyncio.timeout(self.bounds.settle_timeout):
+                return await keeper.end(final)
+        except Exception:
+            logger.exception("the state of a thread could not be read", run_id=self.run.run_id)
+            return left(final)
 
     async def _record(self, events: AsyncGenerator[Event]) -> Final:
         """Append what the agent says until it ends, and return its last word."""
@@ -144,18 +180,18 @@ class Execution:
         if self.log.full:
             await self.log.drain()
 
-    async def _settle(self, final: Final) -> None:
+    async def _settle(self, final: Final, thread: ThreadOutcome | None) -> None:
         """Write the end, however long the store is away, up to the limit; then tell the readers anyway."""
         if self._settling:
             return
-        self._settling = True
+        self._decided = self._settling = True
         for timer in (self._watch, self._grace):
             if timer is not None:
                 timer.cancel()
         run = ended(self.run, final, self._tally, self.log.last)
         pause = pause_of(run, final, self.bounds.pause_ttl)
         try:
-            await self._store_end(final, run, pause)
+            await self._store_end(final, run, pause, thread)
         except Unavailable as error:
             logger.error("the end of a run could not be stored", run_id=run.run_id, error=repr(error))
             final = Failed(code="store_unavailable", message="The result could not be stored.", status=503)
@@ -165,10 +201,10 @@ class Execution:
             self.done.set_result(run)
         self._on_end(self)
 
-    async def _store_end(self, final: Final, run: Run, pause: Pause | None) -> None:
+    async def _store_end(self, final: Final, run: Run, pause: Pause | None, thread: ThreadOutcome | None) -> None:
         """Settle, again and again if the store is away, up to `settle_timeout`. Raises `Unavailable` then."""
         try:
-            await self.log.settle(final, run, pause)
+            await self.log.settle(final, run, pause, thread=thread)
         except Unavailable:
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(Unavailable),
@@ -176,13 +212,14 @@ class Execution:
                 wait=wait_exponential(multiplier=0.1, max=2),
                 reraise=True,
             )
-            await retrying(self.log.settle, final, run, pause)
+            await retrying(self.log.settle, final, run, pause, thread=thread)
 
     def _abandon(self) -> None:
         if self._task is None or self._task.done() or self._settling or self._verdict is None:
             return
         logger.error("an agent did not stop and was abandoned", run_id=self.run.run_id, agent=self.run.agent)
-        self._settler = self._loop.create_task(self._settle(self._verdict))
+        outcome = None if self._keeper is None else left(self._verdict)
+        self._settler = self._loop.create_task(self._settle(self._verdict, outcome))
 
     def _look(self) -> None:
         """Both limits of time, by one timer: most runs end before it rings."""
@@ -193,50 +230,5 @@ class Execution:
             self.stop(failed(RunTimeout()))
         elif quiet <= 0:
             self.stop(failed(RunTimeout("The agent was silent for too long.")))
-        elif not self._settling:
+        elif not self._decided:
             self._watch = loop.call_later(min(left, quiet), self._look)
-
-
-STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_calls", "content_filter": "refusal"}
-
-
-def ended(run: Run, final: Final, tally: Tally, events: int) -> Run:
-    """The record of a run that ended this way."""
-    status, stop_reason, finish_reason, error = RunStatus.SUCCESS, "end_turn", "stop", None
-    match final:
-        case Completed():
-            finish_reason = final.finish_reason
-            stop_reason = final.stop_reason or STOP_REASONS.get(finish_reason, finish_reason)
-        case Paused():
-            stop_reason = "tool_calls" if final.calls else "interrupt"
-        case Cancelled():
-            status, stop_reason = RunStatus.CANCELLED, "cancelled"
-        case Failed():
-            status, stop_reason, error = RunStatus.ERROR, "error", final
-    outcome = Outcome(
-        stop_reason=stop_reason,
-        finish_reason=None if error else finish_reason,
-        usage=tally.usage,
-        model_calls=tally.calls,
-        cost=tally.cost,
-        events=events + 1,
-        first_token=tally.first_token,
-        error=error,
-    )
-    return msgspec.structs.replace(run, status=status, updated_at=time.time(), outcome=outcome)
-
-
-def pause_of(run: Run, final: Final, ttl: float) -> Pause | None:
-    """The open questions that a run leaves on its thread."""
-    if not isinstance(final, Paused):
-        return None
-    return Pause(
-        run_id=run.run_id,
-        thread_id=run.thread_id,
-        agent=run.agent,
-        turn_id=run.turn_id,
-        tenant=run.tenant,
-        interrupts=final.interrupts,
-        calls=final.calls,
-        expires_at=time.time() + ttl,
-    )

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 
-from proxy.errors import Conflict
+from proxy.errors import Busy, Conflict
 from proxy.events import Entry, Event
 from proxy.model import Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome, ThreadStatus
+from proxy.store.contained import contains
 from proxy.store.native import AssistantStore, CronStore, StateStore
 
 KEY_AGE = 86400.0
@@ -21,6 +23,22 @@ MOST_PAUSES = 1000
 """Pauses that are looked through at most, the newest."""
 SWEEP = 500
 """Runs that one `sweep` deletes at most."""
+
+
+CANCELLED_KEY = ""
+"""Stands for the run of an idempotency key that was cancelled before there was one."""
+
+
+def placed(run: Run, others: Sequence[tuple[RunStatus, float | None, str]]) -> Run:
+    """A run as its thread takes it, which has these runs (status, start, id) that have not ended, oldest first.
+
+    Raises `Busy`."""
+    if run.choices.strategy == "reject" and others:
+        other = others[0][2]
+        raise Busy(f"The thread is busy with run {other}.", run_id=other)
+    now = time.time()
+    waits = any(status is RunStatus.RUNNING or (start or 0.0) <= now for status, start, _ in others)
+    return msgspec.structs.replace(run, status=RunStatus.PENDING) if waits else run
 
 
 def joined(known: Run | None, *, same: bool) -> Run:
@@ -39,6 +57,8 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
     thread_id: str | None = None
     group: str | None = None
     statuses: frozenset[RunStatus] | None = None
+    gone: bool = False
+    """With those that were rolled back."""
     limit: int = 100
     offset: int = 0
 
@@ -48,16 +68,8 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
             and self.thread_id in (None, run.thread_id)
             and self.group in (None, run.group)
             and (self.statuses is None or run.status in self.statuses)
+            and (self.gone or run.gone_at is None)
         )
-
-
-def contains(whole: Any, part: Any) -> bool:
-    """Whether JSON holds other JSON: of an object some of its fields, of a list some of its elements."""
-    if isinstance(part, dict):
-        return isinstance(whole, dict) and all(key in whole and contains(whole[key], part[key]) for key in part)
-    if isinstance(part, list):
-        return isinstance(whole, list) and all(any(contains(one, wanted) for one in whole) for wanted in part)
-    return type(whole) is type(part) and bool(whole == part)
 
 
 class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +149,10 @@ class RunLog(Protocol):
         """Show an end that the store does not take now to the followers; it is written once the store is back."""
         ...
 
+    def release(self) -> None:
+        """Let go of a log that has no entries yet: followers get `Draining`, and another process may begin it."""
+        ...
+
 
 class EventLog(Protocol):
     """The logs of all runs."""
@@ -166,7 +182,8 @@ class EventLog(Protocol):
 
         Yields an empty list after `idle` seconds of silence (0: never); before the first new entry after `first`.
         Ends by itself after the final entry, at once if `after` is at or past it, and when the run is unknown.
-        Raises `LogTrimmed` where entries after the cursor are no longer kept. Never blocks the writer.
+        Raises `LogTrimmed` where entries after the cursor are no longer kept, and `Draining` where the owner let go of
+        it. Never blocks the writer.
 
         While the follower waits here, a new entry is first offered to `sink`, in the writer's own turn: if that
         returns True the entry counts as yielded. It must neither raise nor wait. Final entries are not offered.
@@ -177,14 +194,24 @@ class EventLog(Protocol):
 class RunStore(Protocol):
     """The records. Every change of status is a compare-and-set."""
 
-    async def insert(self, run: Run, *, idempotency: Idempotency | None = None, exclusive: bool = False) -> Run:
+    async def insert(self, run: Run, *, idempotency: Idempotency | None = None, thread: Thread | None = None) -> Run:
         """Store a new run durably and return it, or the run that came with this idempotency key before.
 
         A key holds as long as its run, and 24 hours at least. Raises `Conflict` if it came with another fingerprint
-        or its run was deleted, and with `exclusive` `Busy` if the thread has a run that has not ended and is not
-        temporary. A run that `resumes` another closes that one's pause; raises `NotWaiting` if it is not open any
-        more. All this is one transaction.
+        or its run was deleted; a run whose key was cancelled beforehand is stored as pending, with `cancel` set.
+
+        A run that is not temporary takes its place on its thread, by `choices.strategy`: `reject` raises `Busy` if
+        the thread has a run that has not ended; all others make it pending if one runs or is due. It closes the
+        thread's pauses. `thread` is stored if there is none of that id; one that never had an agent gets its metadata.
+
+        A run that `resumes` another closes that one's pause; raises `NotWaiting` if it is not open any more. All this
+        is one transaction.
         """
+        ...
+
+    async def cancel_key(self, tenant: str, key: str) -> str | None:
+        """The id of the run that this idempotency key made. None if there is none yet: it is remembered then, and
+        the run that comes with it never starts."""
         ...
 
     async def get(self, tenant: str, run_id: str) -> Run | None:
@@ -209,6 +236,14 @@ class RunStore(Protocol):
         Followers are not cut off: where there are some, it happens when the last one has left."""
         ...
 
+    async def calling(self, *, limit: int) -> list[Run]:
+        """Ended runs whose webhook is still to be called, the oldest first, without their input."""
+        ...
+
+    async def called(self, tenant: str, run_id: str) -> bool:
+        """Forget the webhook of an ended run, and nothing else of its record. False if there is no such run."""
+        ...
+
     async def unfinished(self) -> list[tuple[Run, int]]:
         """Runs that a process left pending or running, with the number of their last entry on disk.
 
@@ -223,9 +258,9 @@ class RunStore(Protocol):
         With `answered`, those that were answered and would not have expired yet, instead. At most `MOST_PAUSES`."""
         ...
 
-    async def sweep(self, *, before: float, keep: int) -> list[Run]:
-        """Delete a bounded number of ended runs: older than `before` (seconds since 1970), or beyond the newest
-        `keep` (0: no bound). Returns the deleted ones, so that adapters can forget their threads."""
+    async def sweep(self, *, before: float, keep: int, gone: float = 0.0) -> list[Run]:
+        """Delete a bounded number of ended runs: older than `before` (seconds since 1970), beyond the newest `keep`
+        (0: no bound), or rolled back before `gone`. Returns them, so that adapters can forget their threads."""
         ...
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NamedTuple
 
-from proxy.errors import LogTrimmed
+from proxy.errors import Draining, LogTrimmed
 from proxy.events import FINAL, Entry
 from proxy.store.runlog import LiveLog, Sink, Waiter
 
@@ -106,6 +106,8 @@ class LiveLogs:
                     yield entries
                 elif log.ended and after >= log.last:
                     return
+                elif log.released:
+                    raise Draining
                 elif after >= log.last and not await waiter.rest():
                     yield []
         finally:

@@ -12,7 +12,7 @@ import msgspec
 from proxy.errors import Busy, Conflict, NotWaiting
 from proxy.events import NULL, Entry
 from proxy.model import ACTIVE, Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome
-from proxy.store.base import KEY_AGE, SWEEP, RunQuery, ThreadQuery, joined
+from proxy.store.base import CANCELLED_KEY, KEY_AGE, SWEEP, RunQuery, ThreadQuery, joined, placed
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.memory_assistants import MemoryAssistants
 from proxy.store.memory_crons import MemoryCrons
@@ -32,6 +32,7 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
     """The store port over dictionaries; see `proxy.store.base` for the contracts."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._runs: dict[tuple[str, str], Run] = {}
         self._keys: dict[tuple[str, str], Used] = {}
         self._pauses: dict[str, Pause] = {}
@@ -44,18 +45,46 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
 
     async def close(self) -> None: ...
 
-    async def insert(self, run: Run, *, idempotency: Idempotency | None = None, exclusive: bool = False) -> Run:
-        if idempotency is not None and (used := self._keys.get((run.tenant, idempotency.key))):
+    async def insert(self, run: Run, *, idempotency: Idempotency | None = None, thread: Thread | None = None) -> Run:
+        used = None if idempotency is None else self._keys.get((run.tenant, idempotency.key))
+        if used is not None and idempotency is not None and used.run_id != CANCELLED_KEY:
             known = self._runs.get((run.tenant, used.run_id))
             return joined(known, same=used.fingerprint == idempotency.fingerprint)
-        if exclusive and (other := self._active(run.tenant, run.thread_id)):
-            raise Busy(f"The thread is busy with run {other.run_id}.", run_id=other.run_id)
+        if used is not None:
+            run = msgspec.structs.replace(run, status=RunStatus.PENDING, cancel="interrupt")
+        elif not run.temporary:
+            others = self._active(run.tenant, run.thread_id)
+            run = placed(run, [(other.status, other.not_before, other.run_id) for other in others])
         if run.resumes is not None:
             self._answer(run, run.resumes)
+        if not run.temporary:
+            self._close_pauses(run)
+        if thread is not None:
+            self._ensure_thread(thread)
         if idempotency is not None:
             self._keys[run.tenant, idempotency.key] = Used(run.run_id, idempotency.fingerprint, time.time())
         self._runs[run.tenant, run.run_id] = run
         return run
+
+    async def cancel_key(self, tenant: str, key: str) -> str | None:
+        used = self._keys.setdefault((tenant, key), Used(CANCELLED_KEY, "", time.time()))
+        return used.run_id or None
+
+    def _close_pauses(self, run: Run) -> None:
+        for pause in self._pauses.values():
+            if (pause.tenant, pause.thread_id, pause.answered_by) == (run.tenant, run.thread_id, None):
+                self._pauses[pause.run_id] = msgspec.structs.replace(pause, answered_by=run.run_id)
+
+    def _reopen_pauses(self, run: Run) -> None:
+        for pause in self._pauses.values():
+            if (pause.tenant, pause.answered_by) == (run.tenant, run.run_id):
+                self._pauses[pause.run_id] = msgspec.structs.replace(pause, answered_by=None)
+
+    def _ensure_thread(self, thread: Thread) -> None:
+        known = self._threads.setdefault((thread.tenant, thread.thread_id), thread)
+        if "assistant_id" not in known.metadata:
+            metadata = {**known.metadata, **thread.metadata}
+            self._threads[thread.tenant, thread.thread_id] = msgspec.structs.replace(known, metadata=metadata)
 
     def _answer(self, run: Run, paused: str) -> None:
         known = self._pauses.get(paused)
@@ -63,9 +92,9 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
             raise NotWaiting
         self._pauses[paused] = msgspec.structs.replace(known, answered_by=run.run_id)
 
-    def _active(self, tenant: str, thread_id: str) -> Run | None:
+    def _active(self, tenant: str, thread_id: str) -> list[Run]:
         query = RunQuery(tenant=tenant, thread_id=thread_id, statuses=ACTIVE)
-        return next((run for run in self._runs.values() if query.matches(run) and not run.temporary), None)
+        return [run for run in self._runs.values() if query.matches(run) and not run.temporary]
 
     async def get(self, tenant: str, run_id: str) -> Run | None:
         return self._runs.get((tenant, run_id))
@@ -90,6 +119,7 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
         del self._runs[tenant, run_id]
         self._pauses.pop(run_id, None)
         self._logs.drop(run_id)
+        self._drop_left(tenant, run.thread_id)
         return True
 
     async def strip(self, run: Run) -> None:
@@ -102,6 +132,17 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
         self._runs[run.tenant, run.run_id] = msgspec.structs.replace(known, input=NULL)
         if (log := self._logs.get(run.run_id)) is not None:
             log.strip()
+
+    async def calling(self, *, limit: int) -> list[Run]:
+        waiting = [run for run in self._runs.values() if run.ended and run.webhook is not None]
+        oldest = sorted(waiting, key=lambda run: run.updated_at)[:limit]
+        return [msgspec.structs.replace(run, input=NULL) for run in oldest]
+
+    async def called(self, tenant: str, run_id: str) -> bool:
+        known = self._runs.get((tenant, run_id))
+        if known is None or not known.ended:
+            return False
+        return await self.transition(msgspec.structs.replace(known, webhook=None), frm=frozenset({known.status}))
 
     async def unfinished(self) -> list[tuple[Run, int]]:
         return []
@@ -120,10 +161,13 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
             and agent in (None, pause.agent)
         ]
 
-    async def sweep(self, *, before: float, keep: int) -> list[Run]:
+    async def sweep(self, *, before: float, keep: int, gone: float = 0.0) -> list[Run]:
         ended = sorted((run for run in self._runs.values() if run.ended), key=lambda run: run.updated_at)
         spare = len(ended) - keep if keep else 0
-        old = [run for i, run in enumerate(ended) if i < spare or run.updated_at < before][:SWEEP]
+        old = [
+            run for i, run in enumerate(ended) if i < spare or run.updated_at < before or (run.gone_at or gone) < gone
+        ]
+        old = old[:SWEEP]
         for run in old:
             await self.delete(run.tenant, run.run_id)
         self._forget_keys()
@@ -150,7 +194,7 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
         return None if known is None else self._as_it_is(known)
 
     def _as_it_is(self, thread: Thread) -> Thread:
-        return msgspec.structs.replace(thread, busy=self._active(thread.tenant, thread.thread_id) is not None)
+        return msgspec.structs.replace(thread, busy=bool(self._active(thread.tenant, thread.thread_id)))
 
     async def patch_thread(
         self, tenant: str, thread_id: str, *, metadata: dict[str, Any], lifetime: Lifetime | None = None
@@ -179,12 +223,13 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
         return True
 
     async def delete_thread(self, tenant: str, thread_id: str) -> bool:
-        query = RunQuery(tenant=tenant, thread_id=thread_id)
+        query = RunQuery(tenant=tenant, thread_id=thread_id, gone=True)
         runs = [run for run in self._runs.values() if query.matches(run)]
         if active := next((run for run in runs if not run.ended), None):
             raise Busy(f"The thread is busy with run {active.run_id}.", run_id=active.run_id)
         for run in runs:
             await self.delete(tenant, run.run_id)
+        await self.cut_states(tenant, thread_id)
         return self._threads.pop((tenant, thread_id), None) is not None or bool(runs)
 
     async def find_threads(self, query: ThreadQuery) -> list[Thread]:
@@ -230,6 +275,8 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
             await self.leave_thread(run.tenant, run.thread_id, thread)
         if pause is not None:
             self._pauses[run.run_id] = pause
+        if run.gone_at is not None:
+            self._reopen_pauses(run)
         log.finish(final, run)
 
     async def _nothing(self, run_id: str, after: int, limit: int) -> Page:

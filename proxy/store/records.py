@@ -5,32 +5,26 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, null, select, text, update
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, null, select, text, update
 
-from proxy.errors import Busy, NotWaiting
+from proxy.errors import NotWaiting
 from proxy.events import FINAL, Entry
-from proxy.model import ACTIVE, ENDED, Idempotency, Pause, Run, RunStatus
-from proxy.store import segments
-from proxy.store.base import KEY_AGE, MOST_PAUSES, SWEEP, RunQuery, joined
+from proxy.model import ACTIVE, ENDED, Idempotency, Pause, Run, RunStatus, Thread
+from proxy.store import segments, states, threads
+from proxy.store.base import CANCELLED_KEY, KEY_AGE, MOST_PAUSES, SWEEP, RunQuery, joined, placed
 from proxy.store.livelogs import Page
+from proxy.store.rows import RUN, is_run, words
+from proxy.store.tables import CALLING, pause_of, run_of, run_row
 from proxy.store.tables import idempotency as keys
-from proxy.store.tables import pause_of, run_of, run_row
 from proxy.store.tables import pauses as pauses_table
 from proxy.store.tables import runs as runs_table
 from proxy.store.tables import segments as segments_table
 
 PAGE_BYTES = 4 * 1024 * 1024
 """A page of a log ends after the segment that goes over this."""
-RUN = runs_table.c
 RUN_NAMES = runs_table.columns.keys()
-
-
-def is_run(tenant: str | ColumnElement[str], run_id: str | ColumnElement[str]) -> ColumnElement[bool]:
-    return (RUN.tenant == tenant) & (RUN.run_id == run_id)
-
-
-def words(statuses: frozenset[RunStatus]) -> list[str]:
-    return sorted(statuses)
+WITHOUT_INPUT = [null().label("input") if column is RUN.input else column for column in RUN]
 
 
 def get(connection: Connection, tenant: str, run_id: str) -> Run | None:
@@ -46,6 +40,8 @@ def find(connection: Connection, query: RunQuery) -> list[Run]:
         asked = asked.where(RUN.group_id == query.group)
     if query.statuses is not None:
         asked = asked.where(RUN.status.in_(words(query.statuses)))
+    if not query.gone:
+        asked = asked.where(RUN.gone_at.is_(None))
     asked = asked.order_by(RUN.run_id.desc()).limit(query.limit).offset(query.offset)
     return [run_of(row) for row in connection.execute(asked)]
 
@@ -54,6 +50,18 @@ def unfinished(connection: Connection) -> list[tuple[Run, int]]:
     last = select(func.max(segments_table.c.last_seq)).where(segments_table.c.run_id == RUN.run_id).scalar_subquery()
     asked = select(runs_table, last.label("last")).where(RUN.status.in_(words(ACTIVE)))
     return [(run_of(row), row.last or 0) for row in connection.execute(asked)]
+
+
+def calling(connection: Connection, limit: int) -> list[Run]:
+    """See `RunStore.calling`."""
+    asked = select(*WITHOUT_INPUT).where(CALLING, RUN.status.in_(words(ENDED))).order_by(RUN.updated_at).limit(limit)
+    return [run_of(row) for row in connection.execute(asked)]
+
+
+def called(connection: Connection, tenant: str, run_id: str) -> bool:
+    """See `RunStore.called`."""
+    mine = is_run(tenant, run_id) & RUN.status.in_(words(ENDED))
+    return connection.execute(update(runs_table).where(mine).values(webhook=None)).rowcount == 1
 
 
 def page(connection: Connection, run_id: str, after: int, limit: int) -> Page:
@@ -94,37 +102,73 @@ def pauses(
     return [pause_of(row) for row in connection.execute(asked.order_by(column.run_id.desc()).limit(MOST_PAUSES))]
 
 
-def insert_run(connection: Connection, run: Run, idempotency: Idempotency | None, exclusive: bool) -> Run:
+def insert_run(connection: Connection, run: Run, idempotency: Idempotency | None, thread: Thread | None) -> Run:
     """See `RunStore.insert`."""
-    if idempotency is not None:
-        used = connection.execute(
-            select(keys).where(keys.c.tenant == run.tenant, keys.c.key == idempotency.key)
-        ).first()
-        if used is not None:
-            return joined(get(connection, run.tenant, used.run_id), same=used.fingerprint == idempotency.fingerprint)
-    if exclusive:
-        refuse_busy(connection, run)
+    used = None if idempotency is None else use(connection, run.tenant, idempotency.key)
+    if used is not None and idempotency is not None and used.run_id != CANCELLED_KEY:
+        return joined(get(connection, run.tenant, used.run_id), same=used.fingerprint == idempotency.fingerprint)
+    if used is not None:
+        run = msgspec.structs.replace(run, status=RunStatus.PENDING, cancel="interrupt")
+    elif not run.temporary:
+        run = admitted(connection, run)
     if run.resumes is not None:
         answer(connection, run)
+    if not run.temporary:
+        close_pauses(connection, run)
+    if thread is not None:
+        threads.ensure(connection, thread)
     connection.execute(insert(runs_table), values(run))
     if idempotency is not None:
-        key = {"tenant": run.tenant, "run_id": run.run_id, "created_at": time.time()}
-        key |= {"key": idempotency.key, "fingerprint": idempotency.fingerprint}
-        connection.execute(insert(keys), key)
+        key = {"tenant": run.tenant, "key": idempotency.key, "run_id": run.run_id, "created_at": time.time()}
+        connection.execute(delete(keys).where(keys.c.tenant == run.tenant, keys.c.key == idempotency.key))
+        connection.execute(insert(keys), key | {"fingerprint": idempotency.fingerprint})
     return run
 
 
-def refuse_busy(connection: Connection, run: Run) -> None:
-    other = connection.execute(
-        select(RUN.run_id).where(
+def use(connection: Connection, tenant: str, key: str) -> Row[Any] | None:
+    """What an idempotency key was used for."""
+    return connection.execute(select(keys).where(keys.c.tenant == tenant, keys.c.key == key)).first()
+
+
+def cancel_key(connection: Connection, tenant: str, key: str) -> str | None:
+    """See `RunStore.cancel_key`."""
+    used = use(connection, tenant, key)
+    if used is None:
+        row = {"tenant": tenant, "key": key, "run_id": CANCELLED_KEY, "fingerprint": "", "created_at": time.time()}
+        connection.execute(insert(keys), row)
+    return None if used is None or used.run_id == CANCELLED_KEY else str(used.run_id)
+
+
+def admitted(connection: Connection, run: Run) -> Run:
+    """The run with the status that its thread has for it. Raises `Busy`."""
+    others = connection.execute(
+        select(RUN.run_id, RUN.status, RUN.not_before)
+        .where(
             RUN.tenant == run.tenant,
             RUN.thread_id == run.thread_id,
             RUN.status.in_(words(ACTIVE)),
             RUN.temporary.is_(False),
         )
-    ).scalar()
-    if other is not None:
-        raise Busy(f"The thread is busy with run {other}.", run_id=other)
+        .order_by(RUN.run_id)
+    ).all()
+    return placed(run, [(RunStatus(other.status), other.not_before, other.run_id) for other in others])
+
+
+def close_pauses(connection: Connection, run: Run) -> None:
+    """What the thread asked is answered by a run of it, or over with it."""
+    column = pauses_table.c
+    connection.execute(
+        update(pauses_table)
+        .where(column.tenant == run.tenant, column.thread_id == run.thread_id, column.answered_by.is_(None))
+        .values(answered_by=run.run_id)
+    )
+
+
+def reopen_pauses(connection: Connection, run: Run) -> None:
+    """Undo `close_pauses`, and `answer`."""
+    column = pauses_table.c
+    mine = (column.tenant == run.tenant) & (column.answered_by == run.run_id)
+    connection.execute(update(pauses_table).where(mine).values(answered_by=None))
 
 
 def values(run: Run) -> dict[str, Any]:
@@ -173,26 +217,28 @@ def remove(connection: Connection, tenant: str, run_ids: list[str]) -> int:
     gone = connection.execute(
         delete(runs_table)
         .where(RUN.tenant == tenant, RUN.run_id.in_(run_ids), RUN.status.in_(words(ENDED)))
-        .returning(RUN.run_id)
-    ).scalars()
-    if ids := list(gone):
+        .returning(RUN.run_id, RUN.thread_id)
+    ).all()
+    if ids := [run_id for run_id, _ in gone]:
         connection.execute(delete(segments_table).where(mine.in_(ids)))
         connection.execute(delete(pauses_table).where(pause.tenant == tenant, pause.run_id.in_(ids)))
+        states.drop_left(connection, tenant, (thread_id for _, thread_id in gone))
     return len(ids)
 
 
-def spare(connection: Connection, before: float, keep: int) -> list[Run]:
+def spare(connection: Connection, before: float, keep: int, gone: float) -> list[Run]:
     """The oldest ended runs that may go, at most `SWEEP`, without their input."""
     ended = RUN.status.in_(words(ENDED))
     beyond = 0
     if keep:
         beyond = (connection.execute(select(func.count()).select_from(runs_table).where(ended)).scalar() or 0) - keep
-    columns = [null().label("input") if column is RUN.input else column for column in RUN]
-    asked = select(*columns).where(ended).order_by(RUN.updated_at).limit(SWEEP)
+    asked = select(*WITHOUT_INPUT).where(ended).order_by(RUN.updated_at).limit(SWEEP)
     if beyond <= 0:
         asked = asked.where(RUN.updated_at < before)
     rows = connection.execute(asked).all()
-    return [run_of(row) for at, row in enumerate(rows) if at < beyond or row.updated_at < before]
+    old = [run_of(row) for at, row in enumerate(rows) if at < beyond or row.updated_at < before]
+    hidden = select(*WITHOUT_INPUT).where(RUN.gone_at < gone, ended).limit(SWEEP - len(old))
+    return old + [run_of(row) for row in connection.execute(hidden) if row.run_id not in {run.run_id for run in old}]
 
 
 def orphans(connection: Connection) -> list[tuple[str, str]]:

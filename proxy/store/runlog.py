@@ -122,6 +122,7 @@ class LiveLog:
         "inserted",
         "last",
         "origin",
+        "released",
         "run",
         "stored",
     )
@@ -141,6 +142,8 @@ class LiveLog:
         self.bytes = 0
         """Bytes on disk."""
         self.ended = False
+        self.released = False
+        """Another process will write it."""
         self._journal = journal
         self._closed = False
         self._settling = False
@@ -211,6 +214,12 @@ class LiveLog:
             self._end(Entry(self.last + 1, time.time(), final), run)
             self._announce()
             self._journal.queue(self)
+
+    def release(self) -> None:
+        """Let go of a log that has no entries yet, for another process to write it; followers are told to come back."""
+        self._closed = self.released = True
+        for waiter in self._waiters:
+            waiter.wake()
 
     def _end(self, entry: Entry, run: Run) -> None:
         self.run = run

@@ -16,11 +16,11 @@ import msgspec
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from proxy.errors import Busy, ConfigError
+from proxy.errors import ConfigError
 from proxy.events import Entry
-from proxy.model import ACTIVE, Idempotency, Pause, Run, RunStatus
+from proxy.model import ACTIVE, Idempotency, Pause, Run, RunStatus, Thread
 from proxy.store import migrations, records
-from proxy.store.base import RunQuery
+from proxy.store.base import RunQuery, placed
 from proxy.store.engine import Reader, sqlite_engine
 from proxy.store.journal import StoreJournal
 from proxy.store.livelogs import LiveLogs, Page
@@ -97,19 +97,21 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates):
         await self._writer.close()
         self._lock.release()
 
-    async def insert(self, run: Run, *, idempotency: Idempotency | None = None, exclusive: bool = False) -> Run:
-        if exclusive:
-            self._refuse_busy(run)
-        stored = await self._writer.call(records.insert_run, run, idempotency, exclusive)
+    async def insert(self, run: Run, *, idempotency: Idempotency | None = None, thread: Thread | None = None) -> Run:
+        if not run.temporary:
+            run = self._placed(run)
+        stored = await self._writer.call(records.insert_run, run, idempotency, thread)
         log = self._logs.get(stored.run_id)
         return stored if log is None else log.run
 
-    def _refuse_busy(self, run: Run) -> None:
-        """What is on disk is checked there; this is about runs that are not on disk yet."""
+    def _placed(self, run: Run) -> Run:
+        """What is on disk is looked at there; this is about runs that are not on disk yet."""
         query = RunQuery(tenant=run.tenant, thread_id=run.thread_id, statuses=ACTIVE)
-        for log in self._journal.fresh.values():
-            if query.matches(log.run) and not log.run.temporary:
-                raise Busy(f"The thread is busy with run {log.run.run_id}.", run_id=log.run.run_id)
+        others = [log.run for log in self._journal.fresh.values() if query.matches(log.run) and not log.run.temporary]
+        return placed(run, [(other.status, other.not_before, other.run_id) for other in others])
+
+    async def cancel_key(self, tenant: str, key: str) -> str | None:
+        return await self._writer.call(records.cancel_key, tenant, key)
 
     async def get(self, tenant: str, run_id: str) -> Run | None:
         log = self._logs.get(run_id)
@@ -157,6 +159,15 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates):
         done.add_done_callback(look)
         self._writer.send(Call(done, records.strip, (run,)))
 
+    async def calling(self, *, limit: int) -> list[Run]:
+        return await self._reader.read(records.calling, limit)
+
+    async def called(self, tenant: str, run_id: str) -> bool:
+        changed = await self._writer.call(records.called, tenant, run_id)
+        if (log := self._logs.get(run_id)) is not None and log.run.tenant == tenant and log.ended:
+            log.run = msgspec.structs.replace(log.run, webhook=None)
+        return changed
+
     async def unfinished(self) -> list[tuple[Run, int]]:
         return await self._reader.read(records.unfinished)
 
@@ -165,8 +176,8 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates):
     ) -> list[Pause]:
         return await self._reader.read(records.pauses, tenant, thread_id, agent, answered)
 
-    async def sweep(self, *, before: float, keep: int) -> list[Run]:
-        old = await self._reader.read(records.spare, before, keep)
+    async def sweep(self, *, before: float, keep: int, gone: float = 0.0) -> list[Run]:
+        old = await self._reader.read(records.spare, before, keep, gone)
         for tenant, runs in groupby(sorted(old, key=lambda run: run.tenant), key=lambda run: run.tenant):
             run_ids = [run.run_id for run in runs]
             for start in range(0, len(run_ids), SHORT):

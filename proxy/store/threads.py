@@ -16,8 +16,9 @@ from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, in
 
 from proxy.errors import Busy, Conflict
 from proxy.model import ACTIVE, Lifetime, Thread, ThreadOutcome, ThreadStatus
+from proxy.store import states
 from proxy.store.base import ThreadQuery
-from proxy.store.records import RUN, words
+from proxy.store.rows import RUN, words
 from proxy.store.tables import outcome_values, thread_of, thread_values
 from proxy.store.tables import threads as table
 
@@ -64,6 +65,16 @@ def put(connection: Connection, thread: Thread, live: frozenset[str], refuse: bo
     return known or thread
 
 
+def ensure(connection: Connection, thread: Thread) -> None:
+    """Store a thread that is not there; one that never had an agent gets the metadata of its first."""
+    mine = is_thread(thread.tenant, thread.thread_id)
+    known: dict[str, Any] | None = connection.execute(select(THREAD.metadata).where(mine)).scalar()
+    if known is None:
+        connection.execute(insert(table), thread_values(thread))
+    elif "assistant_id" not in known:
+        connection.execute(update(table).where(mine).values(metadata={**known, **thread.metadata}))
+
+
 def patch(connection: Connection, thread: tuple[str, str], metadata: dict[str, Any], lifetime: Lifetime | None) -> bool:
     """See `ThreadStore.patch_thread`; `thread` is tenant and id."""
     mine = is_thread(*thread)
@@ -91,6 +102,7 @@ def remove(connection: Connection, tenant: str, thread_id: str) -> tuple[bool, l
     if (run_id := connection.execute(active).scalar()) is not None:
         raise Busy(f"The thread is busy with run {run_id}.", run_id=run_id)
     gone = connection.execute(delete(table).where(is_thread(tenant, thread_id))).rowcount == 1
+    states.cut(connection, tenant, thread_id)
     return gone, list(connection.execute(select(RUN.run_id).where(mine)).scalars())
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from proxy.errors import ProxyError, Unavailable
 from proxy.events import Entry
 from proxy.model import Pause, Run, ThreadOutcome
-from proxy.store import segments, tables, threads
+from proxy.store import records, segments, tables, threads
 from proxy.store.engine import is_busy
 
 T = TypeVar("T")
@@ -293,8 +293,12 @@ class Writer:
             if rows:
                 statement.execute(connection, rows)
         for save in saves:
-            if save.thread is not None and save.run is not None:
+            if save.run is None:
+                continue
+            if save.thread is not None:
                 threads.leave(connection, save.run.tenant, save.run.thread_id, save.thread)
+            if save.run.gone_at is not None:
+                records.reopen_pauses(connection, save.run)
 
     async def close(self) -> None:
         """Write what is waiting, and let go."""

@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from proxy.errors import Busy, Conflict, NotWaiting
+from proxy.errors import Busy, Conflict
 from proxy.events import NULL, Completed, Interrupt, PendingCall
 from proxy.model import Choices, Idempotency, Run, RunStatus, new_id
 from proxy.store.base import RunQuery, Store
@@ -135,7 +135,7 @@ async def a_live_run_keeps_its_thread(store: Store) -> None:
     """A run that is not on disk yet makes its thread busy; a temporary one never does."""
     temporary = new_run(temporary=True)
     store.begin(temporary, inserted=False)
-    await store.insert(new_run(thread_id=temporary.thread_id), exclusive=True)
+    await store.insert(new_run(thread_id=temporary.thread_id))
     run = new_run()
     store.begin(run, inserted=False)
     assert await claimed(store, run.thread_id) == run.run_id
@@ -144,7 +144,7 @@ async def a_live_run_keeps_its_thread(store: Store) -> None:
 async def claimed(store: Store, thread_id: str) -> Run | str:
     """A new run on the thread, or the id of the one that has it."""
     try:
-        return await store.insert(new_run(thread_id=thread_id), exclusive=True)
+        return await store.insert(new_run(thread_id=thread_id))
     except Busy as busy:
         return busy.run_id
 
@@ -163,7 +163,7 @@ async def a_pause_is_answered_once(store: Store) -> None:
     assert await store.pauses("default", agent="other") == []
     answers = [new_run(thread_id=run.thread_id, resumes=run.run_id) for _ in range(10)]
     results = await asyncio.gather(*(store.insert(answer) for answer in answers), return_exceptions=True)
-    assert sum(isinstance(result, NotWaiting) for result in results) == 9
+    assert sum(isinstance(result, Conflict) for result in results) == 9
     [winner] = [result for result in results if isinstance(result, Run)]
     assert [await store.get("default", answer.run_id) for answer in answers if answer != winner] == [None] * 9
     assert await store.get("default", winner.run_id) == winner

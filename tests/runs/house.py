@@ -12,7 +12,8 @@ from proxy.events import FINAL, Entry, Event
 from proxy.messages import Message
 from proxy.model import Choices, Run, new_id
 from proxy.runs.agents import Agent, Agents
-from proxy.runs.manager import Order, RunManager
+from proxy.runs.manager import RunManager
+from proxy.runs.order import Order
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Limits, Runs
 from proxy.store.memory import MemoryStore

@@ -10,7 +10,7 @@ import pytest
 from proxy.adapter import RunInput
 from proxy.errors import Busy, Conflict, Draining, NotFound, NotWaiting, TooMany, Unavailable
 from proxy.events import Cancelled, Completed, Event, Failed, Paused, TextDelta
-from proxy.model import Choices, Idempotency, Run, RunStatus
+from proxy.model import Choices, Idempotency, Run, RunStatus, Thread
 from proxy.settings import Limits, Retention, Runs
 from proxy.store.memory import MemoryStore
 from proxy.testing import Script
@@ -187,10 +187,10 @@ def test_a_run_that_was_being_stored_when_the_draining_began_gets_its_end_too() 
             storing, go = asyncio.Event(), asyncio.Event()
             insert = here.store.insert
 
-            async def slow(run: Run, *, idempotency: Idempotency | None = None, exclusive: bool = False) -> Run:
+            async def slow(run: Run, *, idempotency: Idempotency | None = None, thread: Thread | None = None) -> Run:
                 storing.set()
                 await go.wait()
-                return await insert(run, idempotency=idempotency, exclusive=exclusive)
+                return await insert(run, idempotency=idempotency, thread=thread)
 
             here.store.insert = slow  # type: ignore[method-assign]
             making = asyncio.create_task(here.start(thread="t"))
@@ -241,11 +241,11 @@ def test_sweeping_goes_on_when_the_store_was_away_for_a_while() -> None:
     class Shaky(MemoryStore):
         away = 2
 
-        async def sweep(self, *, before: float, keep: int) -> list[Run]:
+        async def sweep(self, *, before: float, keep: int, gone: float = 0.0) -> list[Run]:
             if self.away:
                 self.away -= 1
                 raise Unavailable
-            return await super().sweep(before=before, keep=keep)
+            return await super().sweep(before=before, keep=keep, gone=gone)
 
     async def main() -> None:
         runs = Runs(retention=Retention(count=1, every=0.01))

@@ -1,0 +1,26 @@
+"""A run to be made, as the manager is told of it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from proxy.adapter import RunInput
+from proxy.model import Choices, Idempotency, Pause, Thread
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """A run to be made. `pause` is what it answers, `group` the request it shares with others."""
+
+    input: RunInput
+    choices: Choices = Choices()
+    pause: Pause | None = None
+    group: str | None = None
+    idempotency: Idempotency | None = None
+    durable: bool = False
+    """True: the record is on disk before `create` returns."""
+    thread: Thread | None = None
+    """The record of its thread, if there is none yet; one that never had an agent gets the metadata."""
+    delay: float = 0.0
+    """Seconds until it may start."""
+    webhook: str | None = None
+    """The URL that is told of its end."""

@@ -1,0 +1,86 @@
+"""Who keeps the state of a thread: the agent itself, or else the transcript of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from proxy.adapter import Mark, RunInput, State, ThreadName, ThreadState
+from proxy.events import Cancelled, Entry, Failed, Final, Interrupt
+from proxy.model import Run, ThreadOutcome, ThreadStatus
+from proxy.runs.agents import Agent
+from proxy.runs.ends import left
+from proxy.runs.keeper import Keeper
+from proxy.runs.teller import Teller
+from proxy.runs.transcript_keeper import TranscriptKeeper
+from proxy.runs.transcripts import Transcripts
+from proxy.store.native import StateStore
+
+Read = Callable[[int], Awaitable[list[Entry]]]
+"""A page of the run's log after that number; empty at the end."""
+
+
+class States:
+    """The states of all agents' threads; `teller` speaks of conversations as callers of the native API do."""
+
+    def __init__(self, store: StateStore, teller: Teller) -> None:
+        self._store = store
+        self._teller = teller
+
+    def of(self, agent: Agent) -> ThreadState:
+        return agent.adapter.threads or self.transcripts(agent)
+
+    def transcripts(self, agent: Agent) -> Transcripts:
+        return Transcripts(agent, self._store, self._teller)
+
+    def keeper(self, run: Run, asked: RunInput, agent: Agent, read: Read) -> Keeper | None:
+        """Who looks after the thread of a run; nobody where it is hidden and the agent takes its input as it is."""
+        if agent.adapter.threads is not None:
+            return None if run.temporary else StateKeeper(agent.adapter.threads, run)
+        if run.temporary and asked.native is None:
+            return None
+        return TranscriptKeeper(self.transcripts(agent), run, read)
+
+
+class StateKeeper:
+    """For an agent that keeps its threads itself."""
+
+    def __init__(self, threads: ThreadState, run: Run) -> None:
+        self._threads = threads
+        self._thread = ThreadName(tenant=run.tenant, thread_id=run.thread_id)
+        self._begun = False
+        self._mark: Mark | None = None
+
+    async def begin(self, asked: RunInput) -> RunInput:
+        if asked.native is not None:
+            self._mark = await self._threads.mark(self._thread, anywhere=asked.native.checkpoint is not None)
+        self._begun = True
+        return asked
+
+    async def end(self, final: Final) -> ThreadOutcome | None:
+        if not self._begun:
+            return None
+        if isinstance(final, Cancelled) and final.action == "rollback" and self._mark is not None:
+            await self._threads.rollback(self._thread, self._mark)
+        return outcome_of(final, await self._threads.state(self._thread))
+
+
+def outcome_of(final: Final, state: State) -> ThreadOutcome:
+    """How a run leaves a thread that is in this state now."""
+    said = left(final)
+    broken = isinstance(final, Failed) or (isinstance(final, Cancelled) and final.action == "interrupt")
+    waits = ThreadStatus.INTERRUPTED if state.next or state.interrupts else ThreadStatus.IDLE
+    return ThreadOutcome(
+        status=said.status if broken else waits,
+        values=state.values,
+        interrupts=interrupts_of(state),
+        fault=said.fault,
+    )
+
+
+def interrupts_of(state: State) -> dict[str, tuple[Interrupt, ...]]:
+    """What is asked, by the task that asks it."""
+    return {
+        task.id: tuple(Interrupt(id=asked.id, value=asked.value) for asked in task.interrupts)
+        for task in state.tasks
+        if task.interrupts
+    }
