@@ -52,7 +52,7 @@ class Dialect(StrEnum):
 
 _DIALECTS = {
     "completion": Dialect.COMPLETION,
-    **dict.fromkeys(("threads", "runs", "assistants", "store", "info", "ok"), Dialect.LANGGRAPH),
+    **dict.fromkeys(("threads", "runs", "assistants", "store", "info", "ok", "api"), Dialect.LANGGRAPH),
 }
 
 

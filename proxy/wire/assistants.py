@@ -43,11 +43,11 @@ class AssistantRecord(Struct, frozen=True, kw_only=True):
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """A node of a drawing of the graph."""
+    """A node of a drawing of the graph; the one that ends it has but an id."""
 
     id: str
-    type: str
-    data: Raw = NULL
+    type: str | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
 
 
 class Edge(Struct, frozen=True, kw_only=True):
@@ -94,8 +94,8 @@ def assistant_record(assistant: Assistant) -> AssistantRecord:
 
 def plain_graph(agent: str) -> GraphRecord:
     """The drawing of an agent that does not say what it is made of: one node."""
-    nodes = (Node(id=name, type="runnable", data=Raw(encode({"name": name}))) for name in (START, agent, END))
-    return GraphRecord(tuple(nodes), (Edge(source=START, target=agent), Edge(source=agent, target=END)))
+    start, node = (Node(id=name, type="runnable", data=Raw(encode({"name": name}))) for name in (START, agent))
+    return GraphRecord((start, node, Node(id=END)), (Edge(source=START, target=agent), Edge(source=agent, target=END)))
 
 
 def plain_schemas(agent: str, context_keys: Sequence[str]) -> SchemasRecord:
