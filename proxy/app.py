@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from litestar import Litestar
+from litestar import Litestar, Router
 
 from proxy import plugins
-from proxy.api import completion, health, models, runs
+from proxy.api import assistants, completion, health, models, runs, store
 from proxy.api.asgi import App, Receive, Scope, Send
 from proxy.api.auth import Auth
 from proxy.api.chat import ChatCompletions
 from proxy.api.errors import HANDLERS
 from proxy.api.gate import Gate
+from proxy.api.native.rooms import Rooms
 from proxy.blocked import Watchdog
+from proxy.events import NULL
+from proxy.log import Scrubber, secrets
+from proxy.model import Run
 from proxy.runs.agents import Agent, Agents
+from proxy.runs.assistants import Assistants
+from proxy.runs.deliveries import Deliveries
 from proxy.runs.manager import RunManager
+from proxy.runs.states import States
+from proxy.runs.webhooks import Webhooks
 from proxy.settings import Settings
 from proxy.store import connect
+from proxy.wire.conversation import Conversation
+from proxy.wire.webhook import told
 
 
 class Front:
@@ -51,11 +62,27 @@ class Application:
         self._settings = settings
         self._executor = ThreadPoolExecutor(settings.runs.threads, thread_name_prefix="agent")
         self._store = connect(settings.store, Path(settings.folder))
-        adapters = plugins.build(settings, self._executor)
+        shared: dict[str, Any] = {}
+        adapters = plugins.build(settings, self._executor, shared)
+        self._memories = plugins.LazyMemories(settings, shared)
         self.agents = Agents(
             Agent(name=name, adapter=adapter, settings=settings.agents[name]) for name, adapter in adapters.items()
         )
-        self.manager = RunManager(self._store, self.agents, settings.runs)
+        self._webhooks = Webhooks(settings.webhooks, self._told)
+        self._deliveries = Deliveries(self._store, self._webhooks)
+        states = States(self._store, Conversation())
+        scrub = Scrubber(tuple(secrets(settings))).text
+        self.manager = RunManager(
+            self._store, self.agents, settings.runs, states, on_end=self._deliveries.add, scrub=scrub
+        )
+        self._rooms = Rooms(
+            manager=self.manager,
+            agents=self.agents,
+            assistants=Assistants(self._store, self.agents),
+            states=states,
+            webhooks=self._webhooks,
+            limits=settings.server.limits,
+        )
         chat = ChatCompletions(self.manager, settings.dialects.chat, settings.server.limits)
         front = Front({"/v1/chat/completions": chat}, cast(App, self._litestar()))
         self._app = Gate(front, settings, Auth(settings.server), draining=lambda: self.manager.draining)
@@ -75,13 +102,25 @@ class Application:
         """Take no more work and let running streams end; returns when all have their end, or were given one."""
         await self.manager.drain(self._settings.server.drain)
 
+    async def _told(self, run: Run) -> bytes:
+        """What the webhook of a run is told: its record, and what it left its thread with."""
+        entries = await self.manager.read(run, after=0, limit=1)
+        thread = await self._store.get_thread(run.tenant, run.thread_id)
+        values = thread.outcome.values if thread is not None else None
+        started = entries[0].at if entries else None
+        return told(run, started_at=started, sent_at=time.time(), values=NULL if values is None else values)
+
     def _litestar(self) -> Litestar:
+        limits = self._settings.server.limits
+        native = [*assistants.routes(self._rooms.assistants, limits), *store.routes(self._memories, limits)]
         return Litestar(
             [
                 *models.routes(self.agents),
                 *runs.routes(self.manager),
                 *completion.routes(self.manager, self._settings),
                 *health.routes(self.manager),
+                *native,
+                Router("/api", route_handlers=native),
             ],
             exception_handlers=HANDLERS,
             openapi_config=None,
@@ -97,11 +136,14 @@ class Application:
             for agent in self.agents:
                 await agent.adapter.open()
             await self.manager.open()
+            await self._deliveries.open()
             with Watchdog():
                 yield
         finally:
             await self.manager.close()
+            await self._deliveries.close()
             await self.agents.close()
+            await self._memories.close()
             await self._store.close()
             self._executor.shutdown(wait=False, cancel_futures=True)
 

@@ -190,6 +190,11 @@ class Scrubber:
                 line = line.replace(secret, b"***")
         return line
 
+    def text(self, text: str) -> str:
+        """The same for a text that is shown to a client."""
+        scrubbed: bytes = self(None, "", text.encode("utf-8", "backslashreplace"))
+        return scrubbed.decode()
+
     def as_json(self, logger: Any, method: str, event: EventDict) -> Any:
         """One processor instead of five, since it runs for every request."""
         event["level"] = method
