@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ import msgspec
 from msgspec import Raw
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
-from proxy.adapter import RunInput, ThreadName
+from proxy.adapter import Mark, RunInput, ThreadName
 from proxy.errors import ProxyError, Unavailable
 from proxy.events import Cancelled, Completed, Entry, Final, Paused
 from proxy.messages import Message
@@ -119,8 +120,7 @@ class TranscriptKeeper:
 
     async def _take_back(self) -> ThreadOutcome:
         after = "" if self._newest is None else self._newest.checkpoint_id
-        cut = self._transcripts.store.cut_states
-        await _patiently(lambda: cut(self._thread.tenant, self._thread.thread_id, after=after))
+        await _patiently(partial(self._transcripts.rollback, self._thread, Mark(newest=after)))
         return replace(outcome_of(self._newest), fault=ROLLED_BACK)
 
     async def _finish(self, start: Start, final: Final) -> SavedState:
@@ -141,7 +141,7 @@ class TranscriptKeeper:
         )
         if not self._whole:
             state = replace(state, parent_id=None if start.base is None else start.base.checkpoint_id)
-        await _patiently(lambda: self._transcripts.store.put_states([state]))
+        await _patiently(partial(self._transcripts.store.put_states, [state]))
         return state
 
 
@@ -153,4 +153,6 @@ def _after_the_last_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]
 async def _patiently(act: Callable[[], Awaitable[None]]) -> None:
     """Do it as soon as the store can be written."""
     waiting = AsyncRetrying(retry=retry_if_exception_type(Unavailable), wait=wait_exponential(multiplier=0.1, max=2))
-    await waiting(act)
+    async for attempt in waiting:
+        with attempt:
+            await act()

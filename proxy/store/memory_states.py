@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.model import SavedState
+from proxy.model import Run, SavedState, Thread
 
 
 class MemoryStates:
     """The part of a store that keeps states."""
+
+    _runs: dict[tuple[str, str], Run]
+    _threads: dict[tuple[str, str], Thread]
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,3 +48,11 @@ class MemoryStates:
     async def copy_states(self, tenant: str, source: str, target: str) -> None:
         known = self._states.get((tenant, source), {})
         await self.put_states([msgspec.structs.replace(state, thread_id=target) for state in known.values()])
+
+    def _drop_left(self, tenant: str, thread_id: str) -> None:
+        """Delete the states of a thread that has neither a record nor a run any more."""
+        thread = (tenant, thread_id)
+        if thread not in self._states or thread in self._threads:
+            return
+        if not any((run.tenant, run.thread_id) == thread for run in self._runs.values()):
+            del self._states[thread]

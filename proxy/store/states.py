@@ -56,7 +56,7 @@ def find(
     return [decode(body) for body in connection.execute(asked).scalars()]
 
 
-def _newest_first(tenant: str, thread_id: str) -> Select[tuple[bytes]]:
+def _newest_first(tenant: str, thread_id: str) -> Select[Any]:
     return select(STATE.body).where(is_thread(tenant, thread_id)).order_by(STATE.checkpoint_id.desc())
 
 
@@ -80,9 +80,7 @@ def copy(connection: Connection, tenant: str, source: str, target: str) -> None:
 
 def drop_left(connection: Connection, tenant: str, thread_ids: Iterable[str]) -> None:
     """Delete the states of those threads that have neither a record nor a run any more."""
-    known = select(threads.c.thread_id).where(
-        threads.c.tenant == STATE.tenant, threads.c.thread_id == STATE.thread_id
-    )
+    known = select(threads.c.thread_id).where(threads.c.tenant == STATE.tenant, threads.c.thread_id == STATE.thread_id)
     used = select(runs.c.run_id).where(runs.c.tenant == STATE.tenant, runs.c.thread_id == STATE.thread_id)
     left = STATE.thread_id.in_(sorted(set(thread_ids)))
     connection.execute(delete(table).where(STATE.tenant == tenant, left, ~known.exists(), ~used.exists()))

@@ -14,10 +14,19 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from proxy.store.base import Store
-from proxy.testing import assistants, logs, records, threads
+from proxy.testing import admission, assistants, crons, logs, records, states, threads, webhooks
 from proxy.testing.runs import Promise
 
-STORE_PROMISES: tuple[Promise, ...] = (*logs.PROMISES, *records.PROMISES, *threads.PROMISES, *assistants.PROMISES)
+STORE_PROMISES: tuple[Promise, ...] = (
+    *logs.PROMISES,
+    *records.PROMISES,
+    *admission.PROMISES,
+    *threads.PROMISES,
+    *assistants.PROMISES,
+    *crons.PROMISES,
+    *webhooks.PROMISES,
+    *states.PROMISES,
+)
 LIMIT = 30.0
 """Seconds that one promise may take."""
 
