@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.fakes.upstream import Upstream
 
 
-def certified(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 that signs itself, with its key in the same file."""
+def certified(folder: Path, *names: str) -> Path:
+    """A certificate for 127.0.0.1 and these names that signs itself, with its key in the same file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    subjects = [x509.IPAddress(ip_address("127.0.0.1")), *(x509.DNSName(name) for name in names)]
     now = datetime.now(UTC)
     built = (
         x509.CertificateBuilder()
@@ -29,7 +30,7 @@ def certified(folder: Path) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(subjects), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
