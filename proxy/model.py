@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -102,6 +103,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def assistant_id(self) -> str:
+        """The assistant that was asked for: where none was, the one that the agent is by itself."""
+        return self.choices.assistant_id or system_id(self.agent)
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,6 +245,14 @@ class Idempotency(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     fingerprint: str
+
+
+AGENTS = uuid.UUID("417bad22-48d4-4c62-9e46-9504c36f2ed3")
+
+
+def system_id(agent: str) -> str:
+    """The id of the assistant that an agent is by itself: the same for every tenant and after every restart."""
+    return str(uuid.uuid5(AGENTS, agent))
 
 
 def new_id() -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
 
 from proxy.errors import BadRequest, Conflict, NotFound, Unprocessable
-from proxy.model import Assistant, new_id
+from proxy.model import Assistant, new_id, system_id
 from proxy.runs.agents import Agent, Agents
 from proxy.store.native import AssistantQuery, AssistantStore, Revision
 
@@ -25,16 +24,10 @@ __all__ = ["AssistantQuery", "Assistants", "Revision", "system_id"]
 ForgetThreads = Callable[[str, str], Awaitable[None]]
 """Deletes the threads of a tenant whose metadata names this assistant."""
 
-NAMESPACE = uuid.UUID("417bad22-48d4-4c62-9e46-9504c36f2ed3")
 ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 UNNAMED = "Untitled"
 LONGEST = 100
 """Characters of an unknown name that an error shows."""
-
-
-def system_id(agent: str) -> str:
-    """The id of the assistant that an agent is by itself."""
-    return str(uuid.uuid5(NAMESPACE, agent))
 
 
 class Assistants:
