@@ -116,6 +116,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_steps: int | None = None
     fresh: bool = True
     """True: start from an empty state, `messages` is the whole history. False: go on from the thread's state."""
+    broken_off: bool = False
+    """The thread's last run was cut off or failed, so that a tool call may have no result."""
     temporary: bool = False
     """True: nobody comes back to this thread, so its state goes at the end, unless the run pauses."""
     first_byte: float | None = None

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from adapters.langgraph.load import Graph, Loaded
-from adapters.langgraph.messages import to_langchain
+from adapters.langgraph.messages import to_langchain, unanswered
 from adapters.langgraph.native import configured, given
 from adapters.langgraph.options import GraphOptions
 from adapters.langgraph.translate import BREAKPOINT
@@ -18,6 +18,7 @@ from proxy.adapter import Answer, RunInput
 from proxy.errors import NotWaiting
 from proxy.events import NULL
 
+CUT_OFF = "The call was cancelled before it had a result."
 CLIENT_TOOLS = "client_tools"
 """The key under which a graph finds the tools that the caller offers, as dicts in OpenAI's form."""
 
@@ -59,14 +60,26 @@ def context_of(run: RunInput, options: GraphOptions, loaded: Loaded) -> dict[str
 async def input_of(run: RunInput, options: GraphOptions, loaded: Loaded, graph: Graph, config: RunnableConfig) -> Any:
     """Raises `NotWaiting` if the run answers what nobody asked, `Conflict` if nobody is left to take the answer."""
     if run.native is not None:
-        return await given(run, run.native, graph, config)
+        return await _mended(await given(run, run.native, graph, config), run, options, graph, config)
     if run.answer is not None:
         return await _resumed(run, run.answer, options, graph, config)
     if run.input != NULL:
         return msgspec.json.decode(run.input)
     if loaded.takes_text:
         return {options.input_key: run.text}
-    return {options.input_key: to_langchain(run.messages, run.run_id)}
+    return await _mended({options.input_key: to_langchain(run.messages, run.run_id)}, run, options, graph, config)
+
+
+async def _mended(input: Any, run: RunInput, options: GraphOptions, graph: Graph, config: RunnableConfig) -> Any:
+    """The input behind a result for each call that a run which was broken off left without one.
+
+    No model goes on from a call that nobody answered."""
+    key = options.input_key
+    if not run.broken_off or run.fresh or not isinstance(input, dict) or not isinstance(input.get(key), list):
+        return input
+    left = unanswered((await graph.aget_state(config)).values.get(key))
+    results = [ToolMessage(CUT_OFF, tool_call_id=call, id=f"{run.run_id}-{call}", status="error") for call in left]
+    return {**input, key: [*results, *input[key]]}
 
 
 async def _resumed(run: RunInput, answer: Answer, options: GraphOptions, graph: Graph, config: RunnableConfig) -> Any:

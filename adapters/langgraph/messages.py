@@ -125,6 +125,18 @@ def _reasoning(block: Mapping[str, Any]) -> str:
     return "".join(part.get("text") or "" for part in summary if isinstance(part, Mapping))
 
 
+def unanswered(messages: Any) -> list[str]:
+    """The ids of the calls at the end of a conversation that have no result."""
+    calls: list[str] = []
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, ToolMessage):
+            calls = [call for call in calls if call != message.tool_call_id]
+        else:
+            asked = message.tool_calls if isinstance(message, AIMessage) else ()
+            calls = [call["id"] for call in asked if call["id"]]
+    return calls
+
+
 def loose_answer(item: Any) -> AIMessage | None:
     """An assistant's message that a node wrote as a dict or a (role, text) pair; None for anything else."""
     if isinstance(item, tuple) and len(item) == 2:

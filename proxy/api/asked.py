@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 import msgspec
 from msgspec import Raw
@@ -13,8 +14,9 @@ from proxy.api.options import Headers, Options, choices_of, options_of
 from proxy.api.parse import decode
 from proxy.errors import BadRequest
 from proxy.messages import Message, Part
-from proxy.model import Idempotency, new_id
+from proxy.model import Idempotency, Thread, new_id
 from proxy.runs.agents import Agents, Published
+from proxy.runs.assistants import system_id
 from proxy.runs.order import Order
 from proxy.runs.turns import Turn
 from proxy.settings import Chat, RequestLimits
@@ -112,9 +114,17 @@ class Reader:
             ),
             choices=choices,
             pause=turn.pause,
+            thread=None if turn.temporary or turn.thread_id is None else _thread(turn.thread_id, asked),
             group=group,
             idempotency=_idempotency(key, number, asked.fingerprint) if key else None,
         )
+
+
+def _thread(thread_id: str, asked: Asked) -> Thread:
+    """The record of a thread that a chat client named, so that clients of the runs API find it."""
+    name, now = asked.published.agent.name, time.time()
+    metadata = {"graph_id": name, "assistant_id": system_id(name)}
+    return Thread(thread_id=thread_id, tenant=asked.caller.tenant, created_at=now, updated_at=now, metadata=metadata)
 
 
 def _params(asked: Asked) -> dict[str, Raw]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from proxy.adapter import Mark, RunInput, State, ThreadName, ThreadState
 from proxy.events import Cancelled, Entry, Failed, Final, Interrupt
 from proxy.model import Run, ThreadOutcome, ThreadStatus
@@ -13,7 +15,7 @@ from proxy.runs.keeper import Keeper
 from proxy.runs.teller import Teller
 from proxy.runs.transcript_keeper import TranscriptKeeper
 from proxy.runs.transcripts import Transcripts
-from proxy.store.native import StateStore
+from proxy.store.base import Store, ThreadStore
 
 Read = Callable[[int], Awaitable[list[Entry]]]
 """A page of the run's log after that number; empty at the end."""
@@ -22,7 +24,7 @@ Read = Callable[[int], Awaitable[list[Entry]]]
 class States:
     """The states of all agents' threads; `teller` speaks of conversations as callers of the native API do."""
 
-    def __init__(self, store: StateStore, teller: Teller) -> None:
+    def __init__(self, store: Store, teller: Teller) -> None:
         self._store = store
         self._teller = teller
 
@@ -35,7 +37,7 @@ class States:
     def keeper(self, run: Run, asked: RunInput, agent: Agent, read: Read) -> Keeper | None:
         """Who looks after the thread of a run; nobody where it is hidden and the agent takes its input as it is."""
         if agent.adapter.threads is not None:
-            return None if run.temporary else StateKeeper(agent.adapter.threads, run)
+            return None if run.temporary else StateKeeper(agent.adapter.threads, run, self._store)
         if run.temporary and asked.native is None:
             return None
         return TranscriptKeeper(self.transcripts(agent), run, read)
@@ -44,8 +46,9 @@ class States:
 class StateKeeper:
     """For an agent that keeps its threads itself."""
 
-    def __init__(self, threads: ThreadState, run: Run) -> None:
+    def __init__(self, threads: ThreadState, run: Run, store: ThreadStore) -> None:
         self._threads = threads
+        self._store = store
         self._thread = ThreadName(tenant=run.tenant, thread_id=run.thread_id)
         self._begun = False
         self._mark: Mark | None = None
@@ -53,8 +56,10 @@ class StateKeeper:
     async def begin(self, asked: RunInput) -> RunInput:
         if asked.native is not None:
             self._mark = await self._threads.mark(self._thread, anywhere=asked.native.checkpoint is not None)
+        before = await self._store.get_thread(self._thread.tenant, self._thread.thread_id)
         self._begun = True
-        return asked
+        broken_off = before is not None and before.outcome.fault is not None
+        return msgspec.structs.replace(asked, broken_off=True) if broken_off else asked
 
     async def end(self, final: Final) -> ThreadOutcome | None:
         if not self._begun:
