@@ -10,33 +10,41 @@ import difflib
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from contextlib import suppress
+from typing import Literal, Protocol
 
 import msgspec
 
 from proxy.errors import BadRequest, Conflict, NotFound, Unprocessable
 from proxy.model import Assistant, new_id, system_id
 from proxy.runs.agents import Agent, Agents
+from proxy.store.base import ThreadQuery, ThreadStore
 from proxy.store.native import AssistantQuery, AssistantStore, Revision
 
 __all__ = ["AssistantQuery", "Assistants", "Revision", "system_id"]
 
-ForgetThreads = Callable[[str, str], Awaitable[None]]
-"""Deletes the threads of a tenant whose metadata names this assistant."""
+DeleteThread = Callable[[str, str], Awaitable[object]]
+"""Deletes a thread of a tenant, with its runs and its state. Raises `Busy` or `NotFound`."""
 
 ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 UNNAMED = "Untitled"
 LONGEST = 100
 """Characters of an unknown name that an error shows."""
+PAGE = 100
+"""Threads that are read from the store at a time."""
+
+
+class Shelf(AssistantStore, ThreadStore, Protocol):
+    """What of a store this room reads and writes."""
 
 
 class Assistants:
     """All assistants of all tenants."""
 
-    def __init__(self, store: AssistantStore, agents: Agents, forget: ForgetThreads | None = None) -> None:
+    def __init__(self, store: Shelf, agents: Agents, delete_thread: DeleteThread | None = None) -> None:
         self._store = store
         self._agents = agents
-        self._forget = forget
+        self._delete_thread = delete_thread
         self._system = {system_id(agent.name): agent for agent in agents}
 
     async def find(self, tenant: str, name: str) -> Assistant:
@@ -109,14 +117,24 @@ class Assistants:
                 f"{known.assistant_id} is the agent `{known.agent}` itself; take it out of the config to remove it."
             )
         if threads:
-            await self._forget_threads(tenant, known.assistant_id)
+            await self._delete_threads(tenant, known.assistant_id)
         if not await self._store.delete_assistant(tenant, known.assistant_id):
             raise self._unknown(known.assistant_id)
 
-    async def _forget_threads(self, tenant: str, assistant_id: str) -> None:
-        if self._forget is None:
+    async def _delete_threads(self, tenant: str, assistant_id: str) -> None:
+        if self._delete_thread is None:
             raise Unprocessable("Threads are not deleted with their assistant here; delete them first.")
-        await self._forget(tenant, assistant_id)
+        for thread_id in await self._threads_of(tenant, assistant_id):
+            with suppress(NotFound):
+                await self._delete_thread(tenant, thread_id)
+
+    async def _threads_of(self, tenant: str, assistant_id: str) -> list[str]:
+        """The threads that the assistant ran last."""
+        mine = ThreadQuery(tenant=tenant, metadata={"assistant_id": assistant_id}, sort_by="thread_id", limit=PAGE)
+        names: list[str] = []
+        while page := await self._store.find_threads(msgspec.structs.replace(mine, offset=len(names))):
+            names += [thread.thread_id for thread in page]
+        return names
 
     async def versions(self, name: str, query: AssistantQuery) -> list[Assistant]:
         """Its versions, newest first; of the query only `metadata` and the page count."""

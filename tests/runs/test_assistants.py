@@ -16,9 +16,10 @@ from proxy.model import Assistant, new_id
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.assistants import AssistantQuery, Assistants, Revision, system_id
 from proxy.settings import Agent as AgentSettings
-from proxy.store.base import Store
+from proxy.store.base import Store, ThreadQuery
 from proxy.store.memory import MemoryStore
 from proxy.store.sql import SqlStore
+from proxy.testing.threads import new_thread
 from tests.runs.house import Scenario
 
 EVERYTHING = AssistantQuery(tenant="a", limit=1000)
@@ -208,7 +209,7 @@ def test_searches_look_at_system_assistants_as_at_others() -> None:
             ({"metadata": {"created_by": "system"}}, {system_id("support"), system_id("search")}),
             ({"agent": "else"}, set()),
         ):
-            wanted = AssistantQuery(tenant="a", **query)  # type: ignore[arg-type]
+            wanted = AssistantQuery(tenant="a", **query)
             assert set(ids(await desk.search(wanted))) == expected
             assert await desk.count(wanted) == len(expected)
 
@@ -229,22 +230,30 @@ def test_a_system_assistant_cannot_be_deleted() -> None:
 
 def test_the_threads_of_an_assistant_go_with_it_if_asked() -> None:
     async def act() -> None:
-        forgotten: list[tuple[str, str]] = []
-        busy = True
+        store, busy = MemoryStore(), {"t0"}
 
-        async def forget(tenant: str, assistant_id: str) -> None:
-            if busy:
+        async def delete_thread(tenant: str, thread_id: str) -> None:
+            if thread_id in busy:
                 raise Busy("The thread is busy.", run_id="r")
-            forgotten.append((tenant, assistant_id))
+            if thread_id != "t1":
+                await store.delete_thread(tenant, thread_id)
+            else:
+                raise NotFound
 
-        desk = office(forget=forget)
+        desk = office(store=store, delete_thread=delete_thread)
         one, two = [(await desk.create("a", "search", Revision())).assistant_id for _ in range(2)]
-        await desk.delete("a", two)
+        for number in range(250):
+            await store.insert_thread(new_thread(thread_id=f"t{number}", tenant="a", metadata={"assistant_id": one}))
+        others = [new_thread(tenant="a", metadata={"assistant_id": two}), new_thread(metadata={"assistant_id": one})]
+        for thread in others:
+            await store.insert_thread(thread)
         await refused(Busy, desk.delete("a", one, threads=True))
         assert (await desk.find("a", one)).assistant_id == one
-        busy = False
+        busy.clear()
         await desk.delete("a", one, threads=True)
-        assert forgotten == [("a", one)]
+        await desk.delete("a", two)
+        assert await store.count_threads(ThreadQuery(tenant="a", metadata={"assistant_id": one})) == 1
+        assert [await store.get_thread(thread.tenant, thread.thread_id) for thread in others] == others
         for gone in (one, two):
             await refused(NotFound, desk.find("a", gone))
 
