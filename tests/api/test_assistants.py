@@ -5,8 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxy.model import new_id
-from proxy.runs.assistants import system_id
+from proxy.model import new_id, system_id
 from proxy.settings import Agent
 from tests.api.scripted import OTHER, SCRIPT, House, visit
 
