@@ -6,10 +6,7 @@ from the lock when it changed; they take no part in anything else.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
@@ -19,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.house import Server
+from tests.e2e.npm import fetched
 from tests.e2e.runs import Watch, assert_cancelled, record
 from tests.e2e.upstreams import saying
 from tests.fakes.faults import limited
@@ -31,15 +29,7 @@ Ask = Callable[..., Any]
 @pytest.fixture(scope="session")
 def installed() -> None:
     """The locked packages, under `tests/clients/node_modules`."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        assert "CI" not in os.environ, "Node and npm must be there"
-        pytest.skip("Node and npm are not there")
-    lock = hashlib.sha256((CLIENTS / "package-lock.json").read_bytes()).hexdigest()
-    stamp = CLIENTS / "node_modules" / ".lock"
-    if not stamp.exists() or stamp.read_text() != lock:
-        command = ["npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-progress", "--loglevel=error"]
-        subprocess.run(command, cwd=CLIENTS, check=True, stdin=subprocess.DEVNULL)
-        stamp.write_text(lock)
+    fetched(CLIENTS)
 
 
 @pytest.fixture
