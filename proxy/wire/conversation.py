@@ -49,10 +49,11 @@ class Conversation:
         known = _Messages(listed(values))
         for number, item in enumerate(_items(given)):
             place = f"messages[{number}]"
+            id = _id(item, place)
             if _kind(item) == REMOVE:
-                known.remove(item.get("id"), place)
+                known.remove(id, place)
             else:
-                id = _id(item, place) or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{seed}/{number}"))
+                id = id or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{seed}/{number}"))
                 known.put(id, _told(item, id, place))
         return _state(known.left())
 
@@ -120,7 +121,7 @@ class _Messages:
         self._removed.discard(place)
         self._messages[place : place + 1] = [message]
 
-    def remove(self, id: Any, place: str) -> None:
+    def remove(self, id: str | None, place: str) -> None:
         if id == REMOVE_ALL:
             self._messages, self._places, self._removed = [], {}, set()
         elif id in self._places:
