@@ -10,24 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from proxy.events import FINAL, Entry, Event, Failed
-from proxy.model import Choices, OnDisconnect, Outcome, Run, RunStatus
+from proxy.model import Outcome, Run, RunStatus, Strategy
 from proxy.wire.base import flat
+from proxy.wire.kwargs import Kwargs, kwargs
 
 json = msgspec.json.Encoder()
-
-
-class Kwargs(Struct, frozen=True, kw_only=True):
-    """What the caller chose; each name as in `Choices`."""
-
-    on_disconnect: OnDisconnect
-    keepalive: float | None
-    show: dict[str, str]
-    max_steps: int | None
-    model: str | None
-    context: dict[str, Any]
-    headers: dict[str, str]
-    user: str | None
-    store: bool
 
 
 class Spent(Struct, frozen=True, kw_only=True):
@@ -63,9 +50,9 @@ class Record(Struct, frozen=True, kw_only=True):
     created_at: str
     updated_at: str
     status: str
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
     kwargs: Kwargs
-    multitask_strategy: str = "reject"
+    multitask_strategy: Strategy
     state: str
     agent: str
     turn_id: str
@@ -141,12 +128,13 @@ def record(run: Run) -> Record:
     return Record(
         run_id=run.run_id,
         thread_id=run.thread_id,
-        assistant_id=run.agent,
+        assistant_id=run.assistant_id,
         created_at=iso(run.created_at),
         updated_at=iso(run.updated_at),
         status=status(run),
-        metadata=run.choices.metadata,
-        kwargs=kwargs(run.choices),
+        metadata=metadata(run),
+        kwargs=kwargs(run),
+        multitask_strategy=run.choices.strategy,
         state=run.status,
         agent=run.agent,
         turn_id=run.turn_id,
@@ -167,8 +155,9 @@ def group(name: str, runs: Sequence[Run], *, whole: bool) -> Group:
     return Group(run_id=name, status=status(worst), state=worst.status, runs=parts)
 
 
-def kwargs(choices: Choices) -> Kwargs:
-    return msgspec.convert(choices, Kwargs, from_attributes=True)
+def metadata(run: Run) -> dict[str, Any]:
+    """What the caller gave, and whose run it is."""
+    return {"created_by": "system", **run.choices.metadata, "graph_id": run.agent, "assistant_id": run.assistant_id}
 
 
 def spent(outcome: Outcome) -> Spent:

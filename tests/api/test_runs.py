@@ -11,7 +11,7 @@ from litestar import Litestar
 from proxy.api import runs
 from proxy.api.errors import HANDLERS
 from proxy.events import Completed, TextDelta, Usage
-from proxy.model import new_id
+from proxy.model import new_id, system_id
 from tests.api.scripted import OTHER, House, visit
 
 UNKNOWN = new_id()
@@ -47,7 +47,9 @@ def test_the_record_of_a_chat_run_can_be_read_by_its_id() -> None:
         record = answer.json()
         assert (answer.headers["x-run-id"], record["run_id"]) == (name, name)
         assert (record["status"], record["state"], record["stop_reason"]) == ("success", "success", "end_turn")
-        assert (record["assistant_id"], record["agent"], record["metadata"]) == ("script", "script", {"k": "v"})
+        assert (record["assistant_id"], record["agent"]) == (system_id("script"), "script")
+        about = {"created_by": "system", "graph_id": "script", "assistant_id": system_id("script")}
+        assert record["metadata"] == {"k": "v", **about}
         assert (record["usage"]["total_tokens"], record["usage"]["model_calls"]) == (5, 1)
 
     visit(scene)

@@ -155,7 +155,7 @@ def test_choices_come_from_the_body_or_from_headers_and_stand_in_the_record(serv
     answer = chat(server, "actor", "tool\nsay done", runwire=own, user="u1", metadata={"a": "b"})
     assert "<details>" in text(answer)
     kept = record(server, answer)
-    assert kept["metadata"] == {"a": "b"}
+    assert kept["metadata"]["a"] == "b"
     assert kept["kwargs"]["on_disconnect"] == "continue"
     assert (kept["kwargs"]["max_steps"], kept["kwargs"]["user"]) == (7, "u1")
     headers = {"x-runwire-show-tools": "details", "x-runwire-on-disconnect": "continue"}

@@ -8,11 +8,14 @@ import pytest
 from langgraph_sdk.schema import Run as OfficialRun
 from msgspec import Raw
 
+from proxy.adapter import Command, Native, RunInput
 from proxy.events import Cancelled, Completed, Custom, Event, Failed, Paused, TextDelta, Usage
-from proxy.model import Choices, Outcome, Run, RunStatus
+from proxy.messages import Message
+from proxy.model import Choices, Outcome, Run, RunStatus, system_id
 from proxy.wire.record import LogEncoder, group, record
 from tests.wire.entries import AT, RUN, log
 
+ASSISTANT = system_id("demo")
 PLAIN = Run(run_id=RUN, thread_id="t-1", agent="demo", created_at=AT, updated_at=AT + 1, turn_id=RUN)
 
 
@@ -34,12 +37,25 @@ def test_the_record_of_a_run_under_way() -> None:
     assert told(msgspec.structs.replace(PLAIN, status=RunStatus.RUNNING, choices=choices)) == {
         "run_id": RUN,
         "thread_id": "t-1",
-        "assistant_id": "demo",
+        "assistant_id": ASSISTANT,
         "created_at": "2023-11-14T22:13:20.250000+00:00",
         "updated_at": "2023-11-14T22:13:21.250000+00:00",
         "status": "running",
-        "metadata": {"k": "v"},
+        "metadata": {"created_by": "system", "k": "v", "graph_id": "demo", "assistant_id": ASSISTANT},
         "kwargs": {
+            "input": None,
+            "command": None,
+            "config": None,
+            "stream_mode": [],
+            "interrupt_before": None,
+            "interrupt_after": None,
+            "webhook": None,
+            "feedback_keys": None,
+            "temporary": False,
+            "subgraphs": False,
+            "resumable": False,
+            "checkpoint_during": None,
+            "durability": None,
             "on_disconnect": "cancel",
             "keepalive": None,
             "show": {},
@@ -62,6 +78,44 @@ def test_the_record_of_a_run_under_way() -> None:
         "usage": None,
         "error": None,
     }
+
+
+def test_a_run_shows_what_it_was_asked_for() -> None:
+    asked = RunInput(
+        run_id=RUN,
+        thread_id="t-1",
+        agent="demo",
+        input=Raw(b'{"n":1}'),
+        max_steps=7,
+        native=Native(
+            command=Command(resume=Raw(b'"yes"')),
+            interrupt_before=("a",),
+            durability="exit",
+            tags=("x",),
+            configurable={"k": 1},
+        ),
+    )
+    choices = Choices(assistant_id="a-1", strategy="rollback", modes=("values", "custom"), subgraphs=True)
+    run = told(
+        msgspec.structs.replace(
+            PLAIN, input=Raw(msgspec.json.encode(asked)), choices=choices, webhook="https://hooks.example.com/1"
+        )
+    )
+    kwargs = run["kwargs"]
+    assert (run["assistant_id"], run["metadata"]["assistant_id"]) == ("a-1", "a-1")
+    assert run["multitask_strategy"] == "rollback"
+    assert (kwargs["input"], kwargs["command"]) == ({"n": 1}, {"resume": "yes"})
+    assert kwargs["config"] == {"tags": ["x"], "recursion_limit": 7, "configurable": {"k": 1}}
+    assert (kwargs["stream_mode"], kwargs["subgraphs"]) == (["values", "custom"], True)
+    assert (kwargs["interrupt_before"], kwargs["interrupt_after"]) == (["a"], None)
+    assert (kwargs["durability"], kwargs["checkpoint_during"]) == ("exit", False)
+    assert kwargs["webhook"] == "https://hooks.example.com/1"
+
+
+def test_a_chat_run_shows_its_conversation() -> None:
+    asked = RunInput(run_id=RUN, thread_id="t-1", agent="demo", messages=(Message(role="user", content="Hi"),))
+    run = told(msgspec.structs.replace(PLAIN, input=Raw(msgspec.json.encode(asked))))
+    assert run["kwargs"]["input"] == {"messages": [{"role": "user", "content": "Hi"}]}
 
 
 def test_the_record_has_every_field_of_the_official_client_and_times_it_can_read() -> None:
