@@ -36,6 +36,8 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "`runs.retention`": settings.Retention,
     "`runs.prices.*`": settings.Price,
     "`dialects.chat`": settings.Chat,
+    "`dialects.langgraph`": settings.NativeDialect,
+    "`webhooks`": settings.Webhooks,
     "`agents.*`": settings.Agent,
     "`agents.*.show`": settings.Show,
     "`agents.*.limits`": settings.Limits,
