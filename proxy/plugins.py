@@ -1,23 +1,27 @@
 """Finds adapter classes by name, and builds the adapters that the config names.
 
 Adapters register under the entry-point group `runwire.adapters`; ours do so like anybody else's. An adapter's
-module is imported only when the config names it.
+module is imported only when the config names it. The store of memories is found in the same way, in the group
+`runwire.memories`, and imported when the first request asks for it, or with an agent that brings it along.
 """
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Executor
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from proxy import loading
 from proxy.adapter import Adapter, Site
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, Unavailable
+from proxy.memories import Memories
 from proxy.schema import did_you_mean, fit
 from proxy.settings import Agent, Settings
 
 GROUP = "runwire.adapters"
+MEMORIES = "runwire.memories"
 
 
 def find(name: str, *, folder: Path = Path(), place: str = "adapter") -> type[Adapter]:
@@ -31,10 +35,15 @@ def find(name: str, *, folder: Path = Path(), place: str = "adapter") -> type[Ad
     return found
 
 
-def build(settings: Settings, executor: Executor | None = None) -> dict[str, Adapter]:
-    """All agents' adapters by the agents' names, not yet opened. Raises `ConfigError`: one line a fault."""
+def build(
+    settings: Settings, executor: Executor | None = None, shared: dict[str, Any] | None = None
+) -> dict[str, Adapter]:
+    """All agents' adapters by the agents' names, not yet opened; they all get `shared`.
+
+    Raises `ConfigError`: one line a fault.
+    """
     adapters: dict[str, Adapter] = {}
-    shared: dict[str, Any] = {}
+    shared = {} if shared is None else shared
     faults: list[str] = []
     for name, agent in settings.agents.items():
         try:
@@ -62,6 +71,37 @@ def make(
         agent=name, folder=folder, state=settings.store, executor=executor, shared={} if shared is None else shared
     )
     return adapter(options, site)
+
+
+class LazyMemories:
+    """The memories of a server, made when they are first asked for; `shared` is what its adapters got."""
+
+    def __init__(self, settings: Settings, shared: dict[str, Any]) -> None:
+        self._site = Site(agent="", folder=Path(settings.folder), state=settings.store, shared=shared)
+        self._lock = asyncio.Lock()
+        self._made: Memories | None = None
+
+    async def __call__(self) -> Memories:
+        """Raises `Unavailable` where nothing that is installed can keep memories."""
+        async with self._lock:
+            if self._made is None:
+                self._made = await asyncio.to_thread(self._make)
+                self._made.join()
+            return self._made
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.leave()
+
+    def _make(self) -> Memories:
+        for entry in entry_points(group=MEMORIES):
+            try:
+                made = cast(Any, _imported(entry, "store")).of(self._site)
+            except ConfigError as error:
+                raise Unavailable(error.message) from error
+            assert isinstance(made, Memories)
+            return made
+        raise Unavailable("Nothing is installed that keeps memories.")
 
 
 def _entry(name: str, place: str) -> object:

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ALL = {"events", "errors", "messages", "settings", "model", "transcript", "adapter", "loading", "schema", "store"}
 RUNS = {"events", "errors", "model", "transcript", "adapter", "store.base", "store.native"}
-ADAPTERS = {"events", "errors", "messages", "adapter", "loading"}
+ADAPTERS = {"events", "errors", "messages", "adapter", "memories", "loading"}
 FREE = {"messages", "settings"}
 TABLE = {
     "events": set[str](),
@@ -20,16 +20,17 @@ TABLE = {
     "model": {"events"},
     "transcript": {"events", *FREE},
     "wire": {"events", "transcript", "model", *FREE},
+    "memories": {"events", "errors"},
     "adapter": {"events", "errors", *FREE},
     "store": {"events", "errors", "model", *FREE},
     "runs": {*RUNS, *FREE},
-    "api": {"events", "errors", "model", "transcript", "runs", "wire", "adapter", *FREE},
+    "api": {"events", "errors", "model", "transcript", "runs", "wire", "adapter", "memories", *FREE},
     "loading": {"errors"},
     "schema": {"errors"},
     "document": {"errors"},
     "environment": {"errors"},
     "config": {"settings", "errors", "schema", "document", "environment"},
-    "plugins": {"settings", "errors", "adapter", "loading", "schema"},
+    "plugins": {"settings", "errors", "adapter", "memories", "loading", "schema"},
     "server": {"settings", "errors", "api.connection"},
     "cli": {"config", "plugins", "app", "settings", "errors", "server", "log"},
     "demo": set[str](),

@@ -51,7 +51,7 @@ class Checkpoints:
     @classmethod
     def of(cls, site: Site) -> Checkpoints:
         """Those of the agent's server. Raises `ConfigError` for a store that has no place beside it."""
-        path = _beside(site.state, site.folder)
+        path = beside(site.state, site.folder, "checkpoints")
         found = site.shared.setdefault(f"checkpoints {path}", cls(path))
         assert isinstance(found, Checkpoints)
         return found
@@ -93,8 +93,8 @@ class Checkpoints:
             self._saver = None
 
 
-def _beside(url: str, folder: Path) -> Path | None:
-    """The file of the checkpoints, or None for memory."""
+def beside(url: str, folder: Path, what: str) -> Path | None:
+    """The file beside the server's database that `what` is kept in, or None for memory. Raises `ConfigError`."""
     if url.startswith("memory:"):
         return None
     if not url.startswith(SQLITE):
@@ -102,7 +102,7 @@ def _beside(url: str, folder: Path) -> Path | None:
             f"`store`: agents keep their state beside sqlite:///... or memory://, not beside {url[:12]}..."
         )
     path = folder / url.removeprefix(SQLITE).partition("?")[0]
-    return path.with_name(f"{path.stem}.checkpoints{path.suffix}")
+    return path.with_name(f"{path.stem}.{what}{path.suffix}")
 
 
 class _AsIs:

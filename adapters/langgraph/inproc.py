@@ -21,6 +21,7 @@ from adapters.langgraph.faults import upstream_error
 from adapters.langgraph.frames import Frames, failed
 from adapters.langgraph.inputs import config_of, context_of, input_of
 from adapters.langgraph.load import Graph, Loaded, Source
+from adapters.langgraph.memories import LangGraphMemories
 from adapters.langgraph.native import EVENTS, halts, located, streamed, with_events
 from adapters.langgraph.options import GraphOptions
 from adapters.langgraph.threads import Threads
@@ -48,6 +49,7 @@ class LangGraphAdapter(Adapter):
         super().__init__(options, site)
         self._source = Source(options, site)
         self._checkpoints = Checkpoints.of(site)
+        self._memories = LangGraphMemories.of(site)
         self.threads = Threads(options, site, self._source, self._checkpoints)
         self.blueprint = Drawing(options, site, self._source)
         self._stack = AsyncExitStack()
@@ -55,6 +57,8 @@ class LangGraphAdapter(Adapter):
     async def open(self) -> None:
         self._checkpoints.join()
         self._stack.push_async_callback(self._checkpoints.leave)
+        self._memories.join()
+        self._stack.push_async_callback(self._memories.leave)
         await self._source.open(self._stack)
 
     async def close(self) -> None:
@@ -77,7 +81,8 @@ class LangGraphAdapter(Adapter):
         async with AsyncExitStack() as stack:
             loaded = await self._source.loaded(config, stack)
             saver = await self._saver(run, loaded)
-            graph = loaded.graph.copy({"checkpointer": saver if saver is not None else False})
+            store = self._memories.store(loaded.graph, run.tenant)
+            graph = loaded.graph.copy({"checkpointer": saver if saver is not None else False, "store": store})
             config["callbacks"] = [translator.meter]
             try:
                 async with aclosing(await self._parts(run, loaded, graph, config)) as parts:

@@ -39,7 +39,7 @@ class ItemPut(Body, frozen=True, kw_only=True):
     key: Name
     value: dict[str, Any]
     index: tuple[str, ...] | bool | None = None
-    ttl: Annotated[float, Meta(gt=0)] | None = None
+    ttl: Annotated[float, Meta(gt=0, le=1e9)] | None = None
 
 
 class ItemDelete(Body, frozen=True, kw_only=True):
@@ -61,6 +61,6 @@ class NamespaceSearch(Body, frozen=True, kw_only=True):
 
     prefix: tuple[Label, ...] | None = None
     suffix: tuple[Label, ...] | None = None
-    max_depth: Annotated[int, Meta(ge=1)] | None = None
+    max_depth: Annotated[int, Meta(ge=1, lt=1 << 53)] | None = None
     limit: Limit = 100
     offset: Offset = 0
