@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
 from proxy.adapter import Mark, RunInput, ThreadName
 from proxy.errors import ProxyError, Unavailable
-from proxy.events import Cancelled, Completed, Entry, Final, Paused
+from proxy.events import NULL, Cancelled, Completed, Entry, Final, Paused
 from proxy.messages import Message
 from proxy.model import Run, SavedState, ThreadOutcome
 from proxy.runs.ends import ROLLED_BACK, left
@@ -53,6 +53,8 @@ class TranscriptKeeper:
             return asked if native is None else self._given(asked, start_of(asked, None, teller))
         if native is not None:
             self._whole, self._metadata = native.durability != "exit", native.metadata
+        elif self._run.input == NULL or not self._run.choices.store:
+            return asked  # its content is not to be kept, and a chat client has it all
         self._newest = await self._transcripts.saved(self._thread)
         base = await base_of(asked, self._newest, self._transcripts)
         start = start_of(asked, base, teller)

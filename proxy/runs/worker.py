@@ -66,7 +66,7 @@ class Execution:
         self._verdict: Final | None = None
         self._begun = False
         self._decided = False
-        """The agent has let go, or never began: what the run ends in is certain."""
+        """The agent has let go, was abandoned or never began: what the run ends in is certain."""
         self._settling = False
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -129,8 +129,13 @@ class Execution:
         await self._end(self._verdict or sound(final)[0])
 
     async def _end(self, final: Final) -> None:
-        """The agent has let go: look after the thread, then write the end."""
+        """The agent has let go or is abandoned: look after the thread, then write the end. Only the first call counts,
+        for the thread of an agent that lets go later may belong to another run by then."""
+        if self._decided:
+            return
         self._decided = True
+        if self._grace is not None:
+            self._grace.cancel()
         outcome = None if self._keeper is None else await self._leave(self._keeper, final)
         await self._settle(final, outcome)
 
@@ -215,11 +220,10 @@ class Execution:
             await retrying(self.log.settle, final, run, pause, thread=thread)
 
     def _abandon(self) -> None:
-        if self._task is None or self._task.done() or self._settling or self._verdict is None:
+        if self._task is None or self._task.done() or self._decided or self._verdict is None:
             return
         logger.error("an agent did not stop and was abandoned", run_id=self.run.run_id, agent=self.run.agent)
-        outcome = None if self._keeper is None else left(self._verdict)
-        self._settler = self._loop.create_task(self._settle(self._verdict, outcome))
+        self._settler = self._loop.create_task(self._end(self._verdict))
 
     def _look(self) -> None:
         """Both limits of time, by one timer: most runs end before it rings."""

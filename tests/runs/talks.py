@@ -19,15 +19,13 @@ from proxy.runs.limits import RunBounds
 from proxy.runs.starts import before
 from proxy.runs.transcript_keeper import TranscriptKeeper
 from proxy.runs.transcripts import Transcripts
-from proxy.runs.worker import Execution
+from proxy.runs.worker import Execution, Stream
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Runs
 from proxy.store.base import Store
 from proxy.testing import Script, ScriptedRun
 from proxy.wire.conversation import Conversation, listed
 from proxy.wire.frames import FrameMaker
-
-RUNS = Runs(cancel_grace=5.0)
 
 
 def raw(value: Any) -> Raw:
@@ -73,6 +71,7 @@ class Talk:
     def __init__(self, store: Store, history: str = "full") -> None:
         self.store = store
         self.script = Script()
+        self.runs = Runs(cancel_grace=5.0)
         settings = msgspec.convert({"adapter": "script", "history": history}, AgentSettings)
         self.agent = Agent(name="bot", adapter=self.script, settings=settings)
         self.transcripts = Transcripts(self.agent, store, Conversation())
@@ -98,8 +97,8 @@ class Talk:
         said = tuple(Message(role=role, content=text) for role, text in messages)
         return self.asked(native=None, messages=said, **fields)
 
-    async def start(self, asked: RunInput) -> Live:
-        """Start the run; returns when its agent has begun, or when it has ended without."""
+    def execute(self, asked: RunInput, stream: Stream | None = None, **fields: Any) -> Execution:
+        """Start the run, of the script or of another agent; `fields` are its record's."""
         run = Run(
             run_id=asked.run_id,
             thread_id=asked.thread_id,
@@ -108,13 +107,18 @@ class Talk:
             turn_id=asked.run_id,
             temporary=asked.temporary,
             input=raw(asked),
+            **fields,
         )
         log = self.store.begin(run, inserted=False)
         log.append(RunStarted(run_id=run.run_id, thread_id=run.thread_id, agent="bot"))
         keeper = TranscriptKeeper(self.transcripts, run, partial(self._page, run.run_id))
-        bounds = RunBounds.of(self.agent.settings, RUNS)
-        execution = Execution(log, bounds, lambda ended: None, keeper)
-        execution.start(self.script.stream, asked)
+        execution = Execution(log, RunBounds.of(self.agent.settings, self.runs), lambda ended: None, keeper)
+        execution.start(stream or self.script.stream, asked)
+        return execution
+
+    async def start(self, asked: RunInput, **fields: Any) -> Live:
+        """Start the run; returns when its agent has begun, or when it has ended without."""
+        execution = self.execute(asked, **fields)
         begun = asyncio.ensure_future(self.script.started())
         await asyncio.wait([begun, execution.done], return_when=asyncio.FIRST_COMPLETED)
         if begun.done():
@@ -125,9 +129,9 @@ class Talk:
     async def _page(self, run_id: str, after: int) -> list[Entry]:
         return await self.store.read(run_id, after=after, limit=3)
 
-    async def run(self, asked: RunInput, *said: str | Event, final: Event | None = None) -> Live:
+    async def run(self, asked: RunInput, *said: str | Event, final: Event | None = None, **fields: Any) -> Live:
         """A run that says this and ends."""
-        live = await self.start(asked)
+        live = await self.start(asked, **fields)
         await live.agent.say(*said)
         await live.agent.end(final or Completed())
         await live.execution.done

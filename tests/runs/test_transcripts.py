@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from proxy.adapter import Answer, Checkpoint, Command, Goto, ThreadName, Update
+from proxy.adapter import Answer, Checkpoint, Command, Goto, RunInput, ThreadName, Update
 from proxy.errors import BadRequest, Unavailable
-from proxy.events import Cancelled, Failed, Interrupt, Paused, PendingCall, ToolCallDelta, ToolResult
-from proxy.model import Fault, RunStatus, SavedState, ThreadOutcome, ThreadStatus, new_id
+from proxy.events import Cancelled, Event, Failed, Interrupt, Paused, PendingCall, TextDelta, ToolCallDelta, ToolResult
+from proxy.model import Choices, Fault, RunStatus, SavedState, ThreadOutcome, ThreadStatus, new_id
 from proxy.runs.transcripts import younger
+from proxy.settings import Runs
 from proxy.store.memory import MemoryStore
 from tests.runs.talks import Act, Talk, at, ids, raw, told
 from tests.store.files import opened
@@ -358,6 +360,45 @@ def test_a_run_that_nobody_comes_back_to_leaves_nothing(on: On) -> None:
         assert live.texts == [("user", "hi")]
         await talk.run(talk.chat(("user", "hi"), temporary=True), "one")
         assert await talk.history() == []
+
+    on(act)
+
+
+def test_a_chat_run_that_keeps_no_content_leaves_none_on_its_thread(on: On) -> None:
+    async def act(talk: Talk) -> None:
+        await talk.run(talk.chat(("user", "hi")), "one", choices=Choices(store=False))
+        assert await talk.history() == []
+        await talk.run(talk.asked("hi"), "one", choices=Choices(store=False))
+        assert await talk.messages() == [*HUMAN, ("ai", "one")]
+
+    on(act)
+
+
+def test_an_agent_that_does_not_stop_lets_go_of_the_thread_all_the_same(on: On) -> None:
+    async def act(talk: Talk) -> None:
+        begun, release = asyncio.Event(), asyncio.Event()
+
+        async def stubborn(run: RunInput) -> AsyncGenerator[Event]:
+            begun.set()
+            while not release.is_set():
+                with suppress(asyncio.CancelledError):
+                    await release.wait()
+            yield TextDelta(text="too late")
+
+        talk.runs = Runs(cancel_grace=0.05)
+        others = asyncio.all_tasks()
+        execution = talk.execute(talk.asked(HI), stubborn)
+        tasks = asyncio.all_tasks() - others
+        await begun.wait()
+        execution.stop(Cancelled(action="rollback"))
+        await execution.done
+        assert await talk.history() == []
+        await talk.run(talk.asked("again"), "two")
+        known, outcome = await talk.history(), await talk.outcome()
+        release.set()
+        await asyncio.wait(tasks)
+        assert await talk.history() == known
+        assert await talk.outcome() == outcome
 
     on(act)
 
