@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from proxy.events import NULL
+from proxy.model import Cron
 from proxy.wire.asked import Body, Config, Limit, Name, Offset, Order
+from proxy.wire.record import iso
 from proxy.wire.runs_body import Durability, Mode, Nodes, RunFields
 
 OnCompletion = Literal["delete", "keep"]
+
+LATEST = 253402300799.0
+"""The last second that can be written in ISO 8601."""
+
+encode = msgspec.json.Encoder().encode
 
 
 class CronRecord(Struct, frozen=True, kw_only=True):
@@ -79,3 +88,49 @@ class CronSearch(CronCount, frozen=True, kw_only=True):
     ) = None
     sort_order: Order | None = None
     select: tuple[str, ...] | None = None
+
+
+def cron_record(cron: Cron) -> CronRecord:
+    completed: OnCompletion = "keep" if cron.keep else "delete"
+    return CronRecord(
+        cron_id=cron.cron_id,
+        assistant_id=cron.assistant_id,
+        thread_id=cron.thread_id,
+        schedule=cron.schedule,
+        timezone=cron.timezone,
+        end_time=None if cron.end_time is None else iso(cron.end_time),
+        next_run_date=None if cron.next_at is None else iso(cron.next_at),
+        payload=msgspec.json.decode(cron.payload),
+        metadata=cron.metadata,
+        on_run_completed=completed if cron.thread_id is None else None,
+        enabled=cron.enabled,
+        user_id=cron.user,
+        created_at=iso(cron.created_at),
+        updated_at=iso(cron.updated_at),
+    )
+
+
+def payload_of(asked: CronCreate, assistant_id: str) -> Raw:
+    """The body of the runs, which reads back as `RunFields`; what was left out is left out."""
+    given = {name: getattr(asked, name) for name in RunFields.__struct_fields__}
+    return Raw(encode({name: value for name, value in given.items() if _said(value)} | {"assistant_id": assistant_id}))
+
+
+def patched(payload: Raw, asked: CronPatch) -> Raw:
+    """The body of the runs with what a patch says of them: `metadata` is merged, null takes a field out."""
+    whole = msgspec.json.decode(payload, type=dict[str, Raw])
+    given = {name: getattr(asked, name) for name in RunFields.__struct_fields__ if hasattr(asked, name)}
+    changes = {name: value for name, value in given.items() if value is not UNSET}
+    if "metadata" in changes and "metadata" in whole:
+        changes["metadata"] = msgspec.json.decode(whole["metadata"]) | changes["metadata"]
+    return Raw(encode({name: value for name, value in (whole | changes).items() if _said(value)}))
+
+
+def _said(value: object) -> bool:
+    return value is not None and value != NULL
+
+
+def moment(given: datetime) -> float:
+    """Seconds since 1970 of a time that is in UTC where it does not say otherwise; ends of time are cut off."""
+    at = (given if given.tzinfo is not None else given.replace(tzinfo=UTC)).timestamp()
+    return min(max(at, 0.0), LATEST)
