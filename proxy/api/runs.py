@@ -17,10 +17,10 @@ from msgspec import Meta
 
 from proxy.api.auth import Caller
 from proxy.api.client import Delivery
-from proxy.api.errors import Dialect, refusing
+from proxy.api.errors import Dialect, clean, refusing
 from proxy.api.streaming import EventStream
-from proxy.errors import Unprocessable
-from proxy.events import Entry
+from proxy.errors import NotFound, Unprocessable
+from proxy.events import Entry, Event
 from proxy.model import Run
 from proxy.runs.manager import RunManager
 from proxy.wire.record import Brief, Group, LogEncoder, Record, brief, group, record
@@ -35,6 +35,14 @@ KEEPALIVE = 15.0
 """Seconds of silence after which a follower gets a blank line."""
 
 
+def word_of(event: Event | type[Event]) -> str:
+    """What an event is called in the log."""
+    return str(event.__struct_config__.tag)
+
+
+TYPES = frozenset(map(word_of, Event.__args__))
+
+
 class Waiting(msgspec.Struct, frozen=True):
     """The query of a cancel."""
 
@@ -47,20 +55,30 @@ class Window(msgspec.Struct, frozen=True):
     after_seq: Annotated[int, Meta(ge=0, lt=1 << 53)] = 0
     limit: Annotated[int, Meta(ge=1, lt=1 << 53)] | None = None
     wait: bool = False
+    types: frozenset[str] = frozenset()
+    """Only events of these; none is all."""
 
 
-def routes(manager: RunManager, *, keepalive: float = KEEPALIVE) -> list[HTTPRouteHandler]:
+def routes(manager: RunManager, *, keepalive: float = KEEPALIVE, shows_gone: bool = False) -> list[HTTPRouteHandler]:
+    """`shows_gone`: a run that was rolled back has a record; of all, the log can be read for a while."""
+
+    async def named(request: Request[Any, Any, Any], name: str) -> list[Run]:
+        runs = await manager.named(tenant_of(request), name)
+        there = [run for run in runs if shows_gone or run.gone_at is None]
+        if not there:
+            raise NotFound(f"The run {name} was rolled back.", param="run_id")
+        return there
+
     @get("/runs/{run_id:str}")
     async def show_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> Answer:
         name = checked(run_id)
-        runs = await manager.named(tenant_of(request), name)
+        runs = await named(request, name)
         return answer(name, record(runs[0]) if runs[0].run_id == name else group(name, runs, whole=True))
 
     @delete("/runs/{run_id:str}")
     async def delete_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> None:
-        tenant = tenant_of(request)
-        for run in await manager.named(tenant, checked(run_id)):
-            await manager.delete(tenant, run.run_id)
+        for run in await named(request, checked(run_id)):
+            await manager.delete(run.tenant, run.run_id)
 
     @post("/runs/{run_id:str}/cancel")
     async def cancel_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> Answer:
@@ -69,13 +87,9 @@ def routes(manager: RunManager, *, keepalive: float = KEEPALIVE) -> list[HTTPRou
 
     @get("/runs/{run_id:str}/events")
     async def read_log(request: Request[Any, Any, Any], run_id: FromPath[str]) -> ASGIApp:
-        window = query(request, Window)
+        window = window_of(request)
         run = await manager.get(tenant_of(request), checked(run_id))
-        if window.wait:
-            entries = manager.follow(run, after=window.after_seq, idle=keepalive)
-        else:
-            entries = pages(manager, run, window.after_seq)
-        return log_stream(request, run, limited(entries, wire := LogEncoder(), window.limit), wire)
+        return log_of(manager, request, run, window, keepalive=keepalive)
 
     return [show_run, delete_run, cancel_run, read_log]
 
@@ -95,7 +109,10 @@ def checked(name: str) -> str:
 
 def query(request: Request[Any, Any, Any], shape: type[T]) -> T:
     """The query as a struct; what it has no field for is ignored. Raises `Unprocessable` naming the place."""
-    given = dict(request.query_params.multi_items())
+    return converted(dict(request.query_params.multi_items()), shape)
+
+
+def converted(given: dict[str, Any], shape: type[T]) -> T:
     try:
         return msgspec.convert(given, shape, strict=False)
     except msgspec.ValidationError as error:
@@ -117,12 +134,25 @@ def answer(name: str, content: Record | Brief | Group, status: int = 200) -> Ans
     return Response(content, status_code=status, headers={"x-run-id": name})
 
 
-def log_stream(
-    request: Request[Any, Any, Any], run: Run, entries: AsyncGenerator[list[Entry]], wire: LogEncoder
+def log_of(
+    manager: RunManager, request: Request[Any, Any, Any], run: Run, window: Window, *, keepalive: float = KEEPALIVE
 ) -> ASGIApp:
-    """Sends entries as they come. Its reader may leave at any time; the run does not care."""
+    """The part of a run's log that the query asks for, as it comes.
+
+    Its reader may leave at any time; the run does not care.
+    """
+    wire = LogEncoder()
+    if window.wait:
+        entries = manager.follow(run, after=window.after_seq, idle=keepalive)
+    else:
+        entries = pages(manager, run, window.after_seq)
+    if window.types:
+        entries = picked(entries, window.types)
+    entries = limited(entries, wire, window.limit)
     name = (b"x-run-id", run.run_id.encode())
-    delivery = Delivery(headers=(name,), first_byte=0, on_leave=lambda: None)
+    delivery = Delivery(
+        headers=(name,), keepalive=keepalive, first_byte=0, steady=bool(window.types), on_leave=lambda: None
+    )
     refuse = refusing(Dialect.LANGGRAPH, request.scope["state"]["request_id"])
     return cast(ASGIApp, EventStream(lambda **_: entries, wire, delivery, refuse))
 
@@ -132,6 +162,24 @@ async def pages(manager: RunManager, run: Run, after: int) -> AsyncGenerator[lis
     while page := await manager.read(run, after=after, limit=PAGE):
         yield page
         after = page[-1].seq
+
+
+def window_of(request: Request[Any, Any, Any]) -> Window:
+    """Types stand in one parameter or in several. Raises `Unprocessable`, also for what is no type of an event."""
+    given = dict(request.query_params.multi_items())
+    given["types"] = [kind for text in request.query_params.getall("types", []) for kind in text.split(",") if kind]
+    if unknown := set(given["types"]) - TYPES:
+        raise Unprocessable(f"The query is wrong: no event is a `{clean(min(unknown))}` - at `$.types`")
+    return converted(given, Window)
+
+
+async def picked(batches: AsyncGenerator[list[Entry]], kinds: frozenset[str]) -> AsyncGenerator[list[Entry]]:
+    """Only entries of these types, and the silences."""
+    async with aclosing(batches):
+        async for batch in batches:
+            found = [entry for entry in batch if word_of(entry.event) in kinds]
+            if found or not batch:
+                yield found
 
 
 async def limited(

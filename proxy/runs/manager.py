@@ -18,16 +18,19 @@ from proxy.runs.agents import Agent, Agents
 from proxy.runs.chores import Chores
 from proxy.runs.ends import ended, left
 from proxy.runs.limits import RunBounds, Slots
+from proxy.runs.locks import Locks
 from proxy.runs.order import Order
 from proxy.runs.queues import Key, Queues, Waiting, key_of
 from proxy.runs.report import report, report_content
 from proxy.runs.states import States
-from proxy.runs.sweeper import Sweeper
+from proxy.runs.sweeper import Sweep, Sweeper
 from proxy.runs.watch import Watch
 from proxy.runs.worker import Execution, failed
 from proxy.settings import Runs
 from proxy.store.base import RunQuery, Store
 from proxy.transcript import Tally
+
+__all__ = ["RunManager", "RunQuery"]
 
 logger = structlog.get_logger(__name__)
 encode = msgspec.json.Encoder().encode
@@ -62,6 +65,10 @@ class RunManager:
         self.agents = agents
         self.draining = False
         self.watch = Watch()
+        self.locks = Locks()
+        """Held while a run of a lasting thread is made; who holds a thread's finds none made meanwhile."""
+        self.sweeps: list[Sweep] = []
+        """What is swept besides runs."""
         self._store = store
         self._settings = settings
         self._states = states
@@ -89,7 +96,7 @@ class RunManager:
         for run, last in left_over:
             if run.status is RunStatus.PENDING:
                 await self._queue_again(run, last)
-        self._sweeper = self._chores.add(Sweeper(self._store, self._settings, self._forget).run())
+        self._sweeper = self._chores.add(Sweeper(self._store, self._settings, self._forget, self.sweeps).run())
 
     async def _close_up(self, run: Run, final: Final, last: int) -> None:
         log = self._store.begin(run, inserted=True, after=last + TAKEOVER)
@@ -134,6 +141,12 @@ class RunManager:
         if agent is None:
             raise UnknownAgent(f"There is no agent `{order.input.agent}`.")
         run = self._record(order)
+        if run.temporary:
+            return await self._make(run, agent, order)
+        async with self.locks.of(key_of(run)):
+            return await self._make(run, agent, order)
+
+    async def _make(self, run: Run, agent: Agent, order: Order) -> Run:
         durable = order.durable or bool(order.idempotency or order.pause or order.delay) or not run.temporary
         self._slots.take(run.tenant, run.agent, agent.settings.limits.concurrent)
         try:
@@ -273,6 +286,11 @@ class RunManager:
 
     async def _page(self, run_id: str, after: int) -> list[Entry]:
         return await self._store.read(run_id, after=after, limit=PAGE)
+
+    def last(self, run: Run) -> int | None:
+        """The number of the last entry of a run's log, as far as it has come; None unless the run is under way."""
+        execution = self._executions.get(run.run_id)
+        return None if execution is None else execution.log.last
 
     def follow(
         self,
