@@ -45,9 +45,10 @@ def start_of(asked: RunInput, base: SavedState | None, teller: Teller) -> Start:
 def _followed(asked: RunInput, values: Raw, teller: Teller) -> Raw:
     """The state after a chat request: the conversation that it shows, or the state with what is new in it.
 
-    A request that answers a question brings the whole conversation even where the agent goes on from its own state.
+    A request that answers a question brings it all as well, unless the agent's words are missing from it.
     """
-    if asked.fresh or asked.answer is not None:
+    answers = asked.answer is not None and any(message.role == "assistant" for message in asked.messages)
+    if asked.fresh or answers:
         return teller.follow(values, asked.messages, asked.run_id)
     return teller.apply(values, Raw(encode({"messages": asked.messages})), asked.run_id)
 

@@ -364,6 +364,19 @@ def test_a_run_that_nobody_comes_back_to_leaves_nothing(on: On) -> None:
     on(act)
 
 
+def test_a_chat_request_that_answers_a_question_is_no_second_copy_of_the_conversation(on: On) -> None:
+    async def act(talk: Talk) -> None:
+        asking = Paused(interrupts=(Interrupt(id="i"),))
+        await talk.run(talk.chat(("user", "hi")), "Sure?", final=asking)
+        whole = [("user", "hi"), ("assistant", "Sure?"), ("user", "yes")]
+        await talk.run(talk.chat(*whole, fresh=False, answer=Answer(text="yes")), "Which?", final=asking)
+        await talk.run(talk.chat(("user", "this"), fresh=False, answer=Answer(text="this")), "Done.")
+        texts = [text for _, text in await talk.messages()]
+        assert texts == ["hi", "Sure?", "yes", "Which?", "this", "Done."]
+
+    on(act)
+
+
 def test_a_chat_run_that_keeps_no_content_leaves_none_on_its_thread(on: On) -> None:
     async def act(talk: Talk) -> None:
         await talk.run(talk.chat(("user", "hi")), "one", choices=Choices(store=False))
@@ -391,11 +404,13 @@ def test_an_agent_that_does_not_stop_lets_go_of_the_thread_all_the_same(on: On) 
         tasks = asyncio.all_tasks() - others
         await begun.wait()
         execution.stop(Cancelled(action="rollback"))
-        await execution.done
-        assert await talk.history() == []
-        await talk.run(talk.asked("again"), "two")
-        known, outcome = await talk.history(), await talk.outcome()
-        release.set()
+        try:
+            await execution.done
+            assert await talk.history() == []
+            await talk.run(talk.asked("again"), "two")
+            known, outcome = await talk.history(), await talk.outcome()
+        finally:
+            release.set()
         await asyncio.wait(tasks)
         assert await talk.history() == known
         assert await talk.outcome() == outcome
