@@ -175,7 +175,7 @@ class ThreadName(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """`RunInput.thread_key` of the thread's runs."""
-        return f"{self.tenant}:{self.thread_id}"
+        return thread_key(self.tenant, self.thread_id)
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
@@ -266,12 +266,19 @@ class ThreadState(ABC):
         """Give `target`, which is empty, all that `source` has."""
 
     @abstractmethod
+    async def keep_newest(self, thread: ThreadName) -> None:
+        """Forget how the thread came to its state, and keep that."""
+
+    @abstractmethod
     async def mark(self, thread: ThreadName, *, anywhere: bool = False) -> Mark:
         """What `rollback` needs, taken before a run begins. `anywhere`: the run goes on from an older checkpoint."""
 
     @abstractmethod
     async def rollback(self, thread: ThreadName, mark: Mark) -> None:
         """Take back all that happened to the thread since, sub-graphs and answers to questions included."""
+
+    async def check_resume(self, thread: ThreadName, checkpoint: Checkpoint | None = None) -> None:
+        """Called before a run that answers is made. Raises `Conflict` where nobody is left to take an answer."""
 
 
 class Blueprint(ABC):

@@ -13,12 +13,15 @@ from typing import Any, cast
 from litestar import Litestar, Router
 
 from proxy import plugins
-from proxy.api import assistants, completion, health, models, runs, store
+from proxy.api import assistants, completion, health, models, openapi, runs, store
 from proxy.api.asgi import App, Receive, Scope, Send
 from proxy.api.auth import Auth
 from proxy.api.chat import ChatCompletions
 from proxy.api.errors import HANDLERS
 from proxy.api.gate import Gate
+from proxy.api.native import about
+from proxy.api.native import runs as native_runs
+from proxy.api.native.mounts import mounts
 from proxy.api.native.rooms import Rooms
 from proxy.blocked import Watchdog
 from proxy.events import NULL
@@ -80,6 +83,7 @@ class Application:
             agents=self.agents,
             assistants=Assistants(self._store, self.agents),
             states=states,
+            threads=self._store,
             webhooks=self._webhooks,
             limits=settings.server.limits,
         )
@@ -112,15 +116,26 @@ class Application:
 
     def _litestar(self) -> Litestar:
         limits = self._settings.server.limits
-        native = [*assistants.routes(self._rooms.assistants, limits), *store.routes(self._memories, limits)]
+        native = [
+            *assistants.routes(self._rooms.assistants, limits),
+            *store.routes(self._memories, limits),
+            *about.routes(),
+        ]
+        own = [
+            *models.routes(self.agents),
+            *runs.routes(self.manager),
+            *completion.routes(self.manager, self._settings),
+            *health.routes(self.manager),
+        ]
+        root, _ = mounts(self._settings.dialects)
         return Litestar(
             [
-                *models.routes(self.agents),
-                *runs.routes(self.manager),
-                *completion.routes(self.manager, self._settings),
-                *health.routes(self.manager),
-                *native,
-                Router("/api", route_handlers=native),
+                *own,
+                *openapi.routes(lambda: [*own, *native, *native_runs.routes(root, self._rooms)]),
+                *(
+                    Router(mount.prefix or "/", route_handlers=[*native, *native_runs.routes(mount, self._rooms)])
+                    for mount in mounts(self._settings.dialects)
+                ),
             ],
             exception_handlers=HANDLERS,
             openapi_config=None,

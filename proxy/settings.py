@@ -147,6 +147,7 @@ class NativeDialect(Strict, frozen=True):
     keepalive: Positive = 5.0
     send_timeout: Positive = 60.0
     multitask_strategy: Literal["reject", "enqueue", "interrupt", "rollback"] = "enqueue"
+    forward_headers: tuple[str, ...] = ()
 
 
 class Dialects(Strict, frozen=True):

@@ -65,12 +65,12 @@ async def given(run: RunInput, native: Native, graph: Graph, config: RunnableCon
     if native.command is None:
         return msgspec.json.decode(run.input)
     if native.command.resume != NULL:
-        await _check_nodes(graph, located(config, native.checkpoint))
+        await check_nodes(graph, located(config, native.checkpoint))
     return _command(native.command)
 
 
-async def _check_nodes(graph: Graph, config: RunnableConfig) -> None:
-    """LangGraph passes over nodes that a changed graph no longer has, and with them the answer."""
+async def check_nodes(graph: Graph, config: RunnableConfig) -> None:
+    """LangGraph passes over nodes that a changed graph no longer has, and with them the answer. Raises `Conflict`."""
     saver = graph.checkpointer
     saved = await saver.aget_tuple(config) if isinstance(saver, BaseCheckpointSaver) else None
     for channel in saved.checkpoint["channel_values"] if saved is not None else ():

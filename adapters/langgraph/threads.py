@@ -15,9 +15,9 @@ from msgspec import UNSET
 from adapters.langgraph.checkpoints import Checkpoints, Saver
 from adapters.langgraph.encode import raw
 from adapters.langgraph.load import Graph, Loaded, Source
-from adapters.langgraph.native import located
+from adapters.langgraph.native import check_nodes, located
 from adapters.langgraph.options import GraphOptions
-from adapters.langgraph.rewind import copied, marked, rewound
+from adapters.langgraph.rewind import copied, marked, rewound, thinned
 from proxy.adapter import Asking, Checkpoint, Mark, Site, State, StateTask, ThreadName, ThreadState, Update
 from proxy.errors import BadRequest, Conflict
 
@@ -81,6 +81,10 @@ class Threads(ThreadState):
         async with self._opened(source) as (_, _, saver):
             await copied(saver, source.key, target.key)
 
+    async def keep_newest(self, thread: ThreadName) -> None:
+        async with self._opened(thread) as (_, _, saver):
+            await thinned(saver, thread.key)
+
     async def mark(self, thread: ThreadName, *, anywhere: bool = False) -> Mark:
         async with self._opened(thread) as (graph, config, saver):
             return await marked(saver, graph, config, anywhere=anywhere)
@@ -88,6 +92,10 @@ class Threads(ThreadState):
     async def rollback(self, thread: ThreadName, mark: Mark) -> None:
         async with self._opened(thread) as (_, _, saver):
             await rewound(saver, thread.key, mark)
+
+    async def check_resume(self, thread: ThreadName, checkpoint: Checkpoint | None = None) -> None:
+        async with self._opened(thread) as (graph, config, _):
+            await check_nodes(graph, located(config, checkpoint))
 
     @asynccontextmanager
     async def _opened(self, thread: ThreadName) -> AsyncIterator[tuple[Graph, RunnableConfig, Saver]]:

@@ -116,7 +116,7 @@ class Reader:
             pause=turn.pause,
             thread=None if turn.temporary or turn.thread_id is None else _thread(turn.thread_id, asked),
             group=group,
-            idempotency=_idempotency(key, number, asked.fingerprint) if key else None,
+            idempotency=idempotency_of(key, number, asked.fingerprint) if key else None,
         )
 
 
@@ -133,7 +133,8 @@ def _params(asked: Asked) -> dict[str, Raw]:
     return {name: value for name, value in asked.fields.items() if name not in dropped}
 
 
-def _idempotency(key: bytes, number: int, fingerprint: str) -> Idempotency:
+def idempotency_of(key: bytes, number: int, fingerprint: str) -> Idempotency:
+    """The key of run `number` of a request. Raises `BadRequest`."""
     name = key.decode("latin-1")
     if len(name) > 255:
         raise BadRequest("An idempotency key has at most 255 characters.", param="Idempotency-Key")

@@ -17,7 +17,11 @@ T = TypeVar("T")
 
 async def body_of(request: Request[Any, Any, Any], decoder: msgspec.json.Decoder[T], limits: RequestLimits) -> T:
     """The decoded body. Raises `Unprocessable` whose text names the field."""
-    sent = await read_body(cast(Receive, request.receive))
+    return fitting(await read_body(cast(Receive, request.receive)), decoder, limits)
+
+
+def fitting(sent: bytes, decoder: msgspec.json.Decoder[T], limits: RequestLimits) -> T:
+    """As `body_of`, of a body that has been read."""
     try:
         return decode(sent, decoder, limits)
     except BadRequest as error:

@@ -16,7 +16,7 @@ logger = structlog.get_logger(__name__)
 
 Header = tuple[bytes, bytes]
 JSON: Header = (b"content-type", b"application/json")
-UNBUFFERED: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+UNBUFFERED: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
 
 RUSH = 0.004
@@ -68,6 +68,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     keepalive: float = 15.0
     first_byte: float = 1.0
     send_timeout: float = 60.0
+    steady: bool = False
+    """A stream's signs of life come all the time, and not only in silence: some clients learn their rhythm."""
     on_leave: Callable[[], None]
     """Called once if the client goes before the end."""
 

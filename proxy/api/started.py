@@ -28,3 +28,9 @@ class Started:
         """End what the request made; who only joined has no say."""
         for run in self._made:
             self._manager.stop(run)
+
+    async def undo(self) -> None:
+        """Stop what the request made, and leave nothing of it."""
+        self.stop()
+        for run in self._made:
+            await self._manager.delete(run.tenant, run.run_id)

@@ -13,6 +13,7 @@ import structlog
 
 from proxy.api.asgi import Receive, Scope, Send
 from proxy.api.client import JSON, UNBUFFERED, Client, Delivery, Reply
+from proxy.api.pulse import Pulse
 from proxy.errors import ProxyError, StreamIncomplete
 from proxy.events import Event, Failed, RunStarted
 from proxy.runs.worker import failed
@@ -88,6 +89,7 @@ class EventStream(Generic[T]):
         self._refuse = refuse
         self._client: Client | None = None
         """Set while entries may be written as they are appended."""
+        self._pulse: Pulse | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with Client(scope, receive, send, self._delivery) as client:
@@ -104,10 +106,19 @@ class EventStream(Generic[T]):
         if await self._begin(client):
             return
         self._client = client
-        async for batch in self._batches:
-            if await self._pass(client, batch):
-                return
+        with Pulse(self._delivery.keepalive if self._delivery.steady else 0.0, self._live) as self._pulse:
+            async for batch in self._batches:
+                if await self._pass(client, batch):
+                    return
         raise StreamIncomplete
+
+    def _live(self) -> bool:
+        """Send a sign of life in the midst of entries, if the socket takes it at once."""
+        client, sign = self._client, self._wire.heartbeat()
+        if client is None or not client.writable or not sign:
+            return False
+        client.write_now(sign)
+        return True
 
     async def _begin(self, client: Client) -> bool:
         """Start the response, with the first entry that says something or when the client must not wait any longer.
@@ -136,7 +147,10 @@ class EventStream(Generic[T]):
         """Send a batch, in one write if it is not large; True if it was the last."""
         wire = self._wire
         encode = wire.encode
-        pieces, size = [] if batch else [wire.heartbeat()], 0
+        pieces: list[bytes] = []
+        size = 0
+        if not batch and (self._pulse is None or self._pulse.due()):
+            pieces.append(wire.heartbeat())
         for item in batch:
             pieces.append(piece := encode(item))
             size += len(piece)
@@ -221,5 +235,5 @@ class WholeAnswer(Generic[T]):
             if not batch:
                 if not client.started:
                     await client.start(200, (JSON, *UNBUFFERED, *self._delivery.headers))
-                await client.write(b" ")
+                await client.write(b"\n")
         return Reply(status=200, headers=(JSON,), body=fold.answer())

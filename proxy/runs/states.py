@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import msgspec
+from msgspec import Raw
 
 from proxy.adapter import Mark, RunInput, State, ThreadName, ThreadState
 from proxy.events import Cancelled, Entry, Failed, Final, Interrupt
@@ -12,6 +13,7 @@ from proxy.model import Run, ThreadOutcome, ThreadStatus
 from proxy.runs.agents import Agent
 from proxy.runs.ends import left
 from proxy.runs.keeper import Keeper
+from proxy.runs.starts import before
 from proxy.runs.teller import Teller
 from proxy.runs.transcript_keeper import TranscriptKeeper
 from proxy.runs.transcripts import Transcripts
@@ -33,6 +35,10 @@ class States:
 
     def transcripts(self, agent: Agent) -> Transcripts:
         return Transcripts(agent, self._store, self._teller)
+
+    async def before(self, run: Run) -> Raw:
+        """The state that a run of an agent that keeps none itself started with, its input included."""
+        return await before(run, self._store, self._teller)
 
     def keeper(self, run: Run, asked: RunInput, agent: Agent, read: Read) -> Keeper | None:
         """Who looks after the thread of a run; nobody where it is hidden and the agent takes its input as it is."""

@@ -95,12 +95,17 @@ class FrameMaker:
         self._assistant_id = assistant_id
         self._subgraphs = subgraphs
         self._start = RunStarted(run_id="", thread_id="", agent="")
-        self._messages: list[Raw | Spoken] = [Raw(json.encode(message)) for message in before]
-        self._ids = {id_of(message) for message in self._messages if not isinstance(message, Spoken)}
+        self.begin(before)
         self._open: dict[tuple[Path, str], Spoken] = {}
         self._names: dict[str, str] = {}
         """What the tools of the calls are called."""
         self._step = 0
+
+    def begin(self, before: Sequence[Said | Raw]) -> None:
+        """Say what `before` is, where it is not known from the start: ahead of the first event."""
+        messages = [Raw(json.encode(message)) for message in before]
+        self._messages: list[Raw | Spoken] = [*messages]
+        self._ids = {id_of(message) for message in messages}
 
     def frames(self, event: Event) -> list[Frame]:
         """The frames that an event gives rise to. What a reader joins together comes last."""

@@ -18,23 +18,32 @@ class Broken(Struct, frozen=True, rename={"error": "__error__"}):
     error: Problem
 
 
+class Failure(Struct, frozen=True):
+    """DeerFlow's form of the same."""
+
+    status: str
+    error: str
+
+
 class ValuesFold:
     """The last `values` of a run: those in its log, or with `made` those made from what it said.
 
-    An interrupted run's hold what it asks under `__interrupt__`.
+    An interrupted run's hold what it asks under `__interrupt__`. A failure is told as clients of the official server
+    expect it, or with `wraps_errors` off as DeerFlow's do.
     """
 
     failed: Failed | None = None
     """Stays None: on this wire a failure is an answer."""
 
-    def __init__(self, made: FrameMaker | None = None) -> None:
+    def __init__(self, made: FrameMaker | None = None, *, wraps_errors: bool = True) -> None:
         self._made = made
+        self._broken = broken if wraps_errors else failure
         self._values = EMPTY
 
     def feed(self, entry: Entry) -> None:
         event = entry.event
         if isinstance(event, Failed):
-            self._values = broken(event)
+            self._values = self._broken(event)
         frames = [event] if isinstance(event, Frame) else []
         if self._made is not None:
             frames = self._made.frames(event)
@@ -48,3 +57,7 @@ class ValuesFold:
 
 def broken(failed: Failed) -> bytes:
     return msgspec.json.encode(Broken(Problem(class_of(failed), failed.message)))
+
+
+def failure(failed: Failed) -> bytes:
+    return msgspec.json.encode(Failure("timeout" if failed.code == "run_timeout" else "error", failed.message))

@@ -70,7 +70,7 @@ def test_a_stream_is_data_lines_and_done(server: Server) -> None:
 def test_headers_of_a_stream_keep_it_from_being_held_back(server: Server) -> None:
     headers = curl(server, CHAT, body=ask()).headers
     assert headers["content-type"] == "text/event-stream; charset=utf-8"
-    assert headers["cache-control"] == "no-cache"
+    assert headers["cache-control"] == "no-store"
     assert headers["x-accel-buffering"] == "no"
     assert headers["transfer-encoding"] == "chunked"
     assert "content-length" not in headers

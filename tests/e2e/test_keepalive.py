@@ -142,7 +142,7 @@ def test_c10_streams_are_neither_compressed_nor_to_be_buffered(quick: Server, en
     for stream in (True, False):
         caller = Caller(quick, "say Hel\npause 0.2\nsay lo", stream=stream, headers={"accept-encoding": encodings})
         assert "content-encoding" not in caller.response.headers
-        assert caller.response.headers["cache-control"] == "no-cache"
+        assert caller.response.headers["cache-control"] == "no-store"
         assert caller.response.headers["x-accel-buffering"] == "no"
         kind = "text/event-stream" if stream else "application/json"
         assert caller.response.headers["content-type"].startswith(kind)

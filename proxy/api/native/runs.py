@@ -1,0 +1,188 @@
+"""The routes that make runs: on a thread or on none, in the background, as a stream, or waited for."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, cast
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from litestar.types import ASGIApp
+
+from proxy.api.asgi import Receive
+from proxy.api.bodies import fitting
+from proxy.api.client import Delivery, Header
+from proxy.api.errors import Dialect, refusing
+from proxy.api.native.ids import checked_id
+from proxy.api.native.mounts import Mount
+from proxy.api.native.orders import Asked, Orders
+from proxy.api.native.rooms import Rooms
+from proxy.api.native.telling import Told
+from proxy.api.parse import read_body
+from proxy.api.started import Started
+from proxy.api.streaming import EventStream, Refuse, WholeAnswer
+from proxy.model import Run
+from proxy.runs.order import Order
+from proxy.wire.record import Record, record
+from proxy.wire.runs_body import RunCreate
+
+WAITED = 5.0
+"""Seconds of silence after which who waits for a run gets a newline."""
+
+
+class StrictRun(RunCreate, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run in a dialect that refuses what it does not know."""
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that a request made, or joined by its idempotency key; `started` can stop it."""
+
+    run: Run
+    order: Order
+    started: Started
+
+
+def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
+    creation = Creation(mount, rooms)
+    return [*threaded(creation), *stateless(creation)]
+
+
+def threaded(creation: Creation) -> list[HTTPRouteHandler]:
+    """On a thread."""
+
+    @post("/threads/{thread_id:str}/runs", status_code=200)
+    async def create_run(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Response[Record]:
+        return creation.shown(await creation.make(request, thread_id))
+
+    @post("/threads/{thread_id:str}/runs/stream", status_code=200)
+    async def stream_run(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ASGIApp:
+        return creation.streamed(request, await creation.make(request, thread_id))
+
+    @post("/threads/{thread_id:str}/runs/wait", status_code=200)
+    async def wait_run(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ASGIApp:
+        return creation.waited(request, await creation.make(request, thread_id, values=True))
+
+    return [create_run, stream_run, wait_run]
+
+
+def stateless(creation: Creation) -> list[HTTPRouteHandler]:
+    """On no thread that the caller names in the path."""
+
+    @post("/runs", status_code=200)
+    async def create_stateless(request: Request[Any, Any, Any]) -> Response[Record]:
+        return creation.shown(await creation.make(request), stateless=True)
+
+    @post("/runs/stream", status_code=200)
+    async def stream_stateless(request: Request[Any, Any, Any]) -> ASGIApp:
+        return creation.streamed(request, await creation.make(request), stateless=True)
+
+    @post("/runs/wait", status_code=200)
+    async def wait_stateless(request: Request[Any, Any, Any]) -> ASGIApp:
+        return creation.waited(request, await creation.make(request, values=True))
+
+    @post("/runs/batch", status_code=200)
+    async def create_batch(request: Request[Any, Any, Any]) -> list[Record]:
+        return [record(run) for run in await creation.batch(request)]
+
+    return [create_stateless, stream_stateless, wait_stateless, create_batch]
+
+
+class Creation:
+    """Makes runs as one mount's callers ask, and answers in its dialect."""
+
+    def __init__(self, mount: Mount, rooms: Rooms) -> None:
+        self._mount = mount
+        self._rooms = rooms
+        self._orders = Orders(mount, rooms)
+        shape: type[RunCreate] = StrictRun if mount.strict else RunCreate
+        self._one = msgspec.json.Decoder(shape)
+        self._many = msgspec.json.Decoder(tuple[shape, ...])  # type: ignore[valid-type]
+
+    async def make(
+        self, request: Request[Any, Any, Any], thread_id: str | None = None, *, values: bool = False
+    ) -> Made:
+        """The run that a request asks for. `values`: its log is to show them. Raises as `Orders.order` does, and as
+        `RunManager.create`."""
+        thread = None if thread_id is None else checked_id(thread_id, "thread")
+        sent = await read_body(cast(Receive, request.receive))
+        asked = asked_of(request, fitting(sent, self._one, self._rooms.limits), sent, thread_id=thread)
+        order = await self._orders.order(asked, values=values)
+        started = Started(self._rooms.manager)
+        await started.add(order)
+        return Made(run=started.runs[0], order=order, started=started)
+
+    async def batch(self, request: Request[Any, Any, Any]) -> list[Run]:
+        """All runs that a request asks for; if one cannot be made, none is left behind."""
+        sent = await read_body(cast(Receive, request.receive))
+        bodies = fitting(sent, self._many, self._rooms.limits)
+        asked = [asked_of(request, body, sent, number=number) for number, body in enumerate(bodies)]
+        orders = [await self._orders.order(one) for one in asked]
+        started = Started(self._rooms.manager)
+        try:
+            for order in orders:
+                await started.add(order)
+        except BaseException:
+            await started.undo()
+            raise
+        return started.runs
+
+    def shown(self, made: Made, *, stateless: bool = False) -> Response[Record]:
+        headers = self._headers(made.run, stateless=stateless)
+        texts = {name.decode(): value.decode() for name, value in headers}
+        return Response(record(made.run), status_code=200, headers=texts)
+
+    def streamed(self, request: Request[Any, Any, Any], made: Made, *, stateless: bool = False) -> ASGIApp:
+        source, wire = Told.of(self._rooms, made.run, made.order).stream(self._mount)
+        headers = self._headers(made.run, "stream", stateless=stateless)
+        delivery = self._delivery(made, headers, self._mount.settings.keepalive)
+        return cast(ASGIApp, EventStream(source, wire, delivery, _refuse(request)))
+
+    def waited(self, request: Request[Any, Any, Any], made: Made) -> ASGIApp:
+        source, fold = Told.of(self._rooms, made.run, made.order).values(self._mount)
+        delivery = self._delivery(made, self._headers(made.run, "join"), WAITED)
+        return cast(ASGIApp, WholeAnswer(source, fold, delivery, _refuse(request)))
+
+    def _delivery(self, made: Made, headers: tuple[Header, ...], keepalive: float) -> Delivery:
+        leaving = made.run.choices.on_disconnect == "cancel"
+        return Delivery(
+            headers=headers,
+            keepalive=keepalive,
+            first_byte=0.0,
+            send_timeout=self._mount.settings.send_timeout,
+            steady=True,
+            on_leave=made.started.stop if leaving else lambda: None,
+        )
+
+    def _headers(self, run: Run, to: str | None = None, *, stateless: bool = False) -> tuple[Header, ...]:
+        """What names the run, and where to go on: `to` is the last part of that path.
+
+        A client puts the mount before `Location` itself, so it must not stand there.
+        """
+        path = f"/runs/{run.run_id}" if stateless else f"/threads/{run.thread_id}/runs/{run.run_id}"
+        headers = [(b"x-run-id", run.run_id.encode()), (b"content-location", f"{self._mount.prefix}{path}".encode())]
+        if to is not None and self._mount.locates:
+            headers.append((b"location", f"{path}/{to}".encode()))
+        return tuple(headers)
+
+
+def asked_of(
+    request: Request[Any, Any, Any], body: RunCreate, sent: bytes, *, thread_id: str | None = None, number: int = 0
+) -> Asked:
+    headers = dict(request.scope["headers"])
+    fingerprint = ""
+    if headers.get(b"idempotency-key"):
+        fingerprint = hashlib.sha256(b"\n".join((request.scope["path"].encode(), sent))).hexdigest()
+    return Asked(
+        body=body,
+        caller=request.scope["state"]["caller"],
+        headers=headers,
+        fingerprint=fingerprint,
+        thread_id=thread_id,
+        number=number,
+    )
+
+
+def _refuse(request: Request[Any, Any, Any]) -> Refuse:
+    return refusing(Dialect.LANGGRAPH, request.scope["state"]["request_id"])
