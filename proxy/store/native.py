@@ -193,7 +193,10 @@ class CronStore(Protocol):
 
 
 class StateStore(Protocol):
-    """States of threads whose agents keep none themselves, sorted by `checkpoint_id`, which is by age."""
+    """States of threads whose agents keep none themselves, sorted by `checkpoint_id`, which is by age.
+
+    They go when their thread is deleted, and where it has no record, with the last run of it.
+    """
 
     async def put_states(self, states: Sequence[SavedState]) -> None:
         """Store new ones durably, all of one thread, in one transaction."""
