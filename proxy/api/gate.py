@@ -24,8 +24,8 @@ from proxy.api.errors import InternalError, dialect_of, reply_to
 from proxy.errors import BadRequest, Draining, HeadersTooLarge, ProxyError, TooLarge, Unsupported
 from proxy.settings import RequestLimits, Settings
 
-PUBLIC = frozenset({"/", "/health", "/ready"})
-QUIET = frozenset({"/health", "/ready"})
+PUBLIC = frozenset({"/", "/health", "/ready", "/ok", "/api/ok", "/openapi.json", "/docs"})
+QUIET = frozenset({"/health", "/ready", "/ok", "/api/ok"})
 """Probes come every few seconds and say nothing."""
 MAX_HEADERS = 64 * 1024
 _LEFT = 499
