@@ -73,7 +73,7 @@ class Conversation:
             neutral(msgspec.json.decode(message), f"messages[{number}]")
             for number, message in enumerate(decode_values(values).messages)
         ]
-        return _answered(said, waiting)
+        return _answered(_unthought(said), waiting)
 
     def fold(self, before: Raw) -> Folded:
         return Folded(listed(before))
@@ -194,6 +194,16 @@ def _same(known: Raw, message: Message) -> bool:
 def _essence(message: Message) -> tuple[Any, ...]:
     role = "system" if message.role == "developer" else message.role
     return role, message.content or "", message.tool_call_id, [call.id for call in message.tool_calls or ()]
+
+
+def _unthought(messages: Sequence[Message]) -> list[Message]:
+    """The conversation with thoughts only behind the last word of the user's: models refuse those of earlier turns, and
+    some need those between a call and its result."""
+    last = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
+    return [
+        msgspec.structs.replace(message, reasoning_content=None) if at < last and message.reasoning_content else message
+        for at, message in enumerate(messages)
+    ]
 
 
 def _answered(messages: Sequence[Message], waiting: bool) -> tuple[Message, ...]:

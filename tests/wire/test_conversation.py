@@ -204,6 +204,14 @@ def test_an_agent_whose_question_is_answered_is_given_the_calls_that_it_waits_wi
     assert CONVERSATION.messages(values, waiting=True) == tuple(said[1:])
 
 
+def test_an_agent_is_given_its_thoughts_of_this_turn_only() -> None:
+    thought = msgspec.structs.replace(asking("c"), reasoning_content="hm")
+    values = CONVERSATION.follow(EMPTY, [USER, thought, result("c"), USER, thought, result("c")], "run")
+    assert b'"reasoning_content":"hm"' in bytes(listed(values)[1])
+    heard = CONVERSATION.messages(values)
+    assert [message.reasoning_content for message in heard] == [None, None, None, None, "hm", None]
+
+
 def test_a_call_that_cannot_be_read_reaches_the_agent_as_it_was_written() -> None:
     broken = ToolCall(id="c", function=Function(name="f", arguments='{"a":'))
     said = (Message(role="assistant", content="", tool_calls=(broken,)), result("c"))
