@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from litestar import Litestar, Router
+from litestar.handlers import HTTPRouteHandler
 
 from proxy import plugins
 from proxy.api import assistants, completion, health, models, openapi, runs, store
@@ -19,9 +20,9 @@ from proxy.api.auth import Auth
 from proxy.api.chat import ChatCompletions
 from proxy.api.errors import HANDLERS
 from proxy.api.gate import Gate
-from proxy.api.native import about
+from proxy.api.native import about, joins, records
 from proxy.api.native import runs as native_runs
-from proxy.api.native.mounts import mounts
+from proxy.api.native.mounts import Mount, mounts
 from proxy.api.native.rooms import Rooms
 from proxy.blocked import Watchdog
 from proxy.events import NULL
@@ -123,7 +124,6 @@ class Application:
         ]
         own = [
             *models.routes(self.agents),
-            *runs.routes(self.manager),
             *completion.routes(self.manager, self._settings),
             *health.routes(self.manager),
         ]
@@ -131,9 +131,9 @@ class Application:
         return Litestar(
             [
                 *own,
-                *openapi.routes(lambda: [*own, *native, *native_runs.routes(root, self._rooms)]),
+                *openapi.routes(lambda: [*own, *native, *self._native(root)]),
                 *(
-                    Router(mount.prefix or "/", route_handlers=[*native, *native_runs.routes(mount, self._rooms)])
+                    Router(mount.prefix or "/", route_handlers=[*native, *self._native(mount)])
                     for mount in mounts(self._settings.dialects)
                 ),
             ],
@@ -142,6 +142,15 @@ class Application:
             logging_config=None,
             request_max_body_size=None,
         )
+
+    def _native(self, mount: Mount) -> list[HTTPRouteHandler]:
+        """The routes of the runs API that differ from mount to mount."""
+        return [
+            *native_runs.routes(mount, self._rooms),
+            *records.routes(mount, self._rooms),
+            *joins.routes(mount, self._rooms),
+            *runs.routes(self.manager, shows_gone=mount.shows_gone),
+        ]
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:

@@ -39,8 +39,11 @@ class Wire(Protocol[T_contra]):
     """What a stream needs of its format."""
 
     media_type: str
-    ended: bool
-    """The last thing encoded ends the stream."""
+
+    @property
+    def ended(self) -> bool:
+        """The last thing encoded ends the stream."""
+        ...
 
     def encode(self, item: T_contra) -> bytes: ...
 
