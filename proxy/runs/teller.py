@@ -42,7 +42,7 @@ class Teller(Protocol):
         ...
 
     def messages(self, values: Raw, *, waiting: bool = False) -> tuple[Message, ...]:
-        """The conversation for an agent, without calls that nobody answered.
+        """The conversation for an agent, without calls that nobody answered and thoughts of earlier turns.
 
         `waiting`: those at its end are kept, for they are being answered.
         """
