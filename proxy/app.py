@@ -14,22 +14,25 @@ from litestar import Litestar, Router
 from litestar.handlers import HTTPRouteHandler
 
 from proxy import plugins
-from proxy.api import assistants, completion, health, models, openapi, runs, store
+from proxy.api import assistants, completion, crons, health, models, openapi, runs, store
 from proxy.api.asgi import App, Receive, Scope, Send
 from proxy.api.auth import Auth
 from proxy.api.chat import ChatCompletions
+from proxy.api.crons import CronRooms
 from proxy.api.errors import HANDLERS
 from proxy.api.gate import Gate
 from proxy.api.native import about, joins, records
 from proxy.api.native import runs as native_runs
 from proxy.api.native.mounts import Mount, mounts
 from proxy.api.native.rooms import Rooms
+from proxy.api.native.scheduled import Schedule
 from proxy.blocked import Watchdog
 from proxy.events import NULL
 from proxy.log import Scrubber, secrets
 from proxy.model import Run
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.assistants import Assistants
+from proxy.runs.crons import Crons
 from proxy.runs.deliveries import Deliveries
 from proxy.runs.manager import RunManager
 from proxy.runs.states import States
@@ -88,6 +91,7 @@ class Application:
             webhooks=self._webhooks,
             limits=settings.server.limits,
         )
+        self._crons = Crons(self._store, Schedule(mounts(settings.dialects)[0], self._rooms).fire)
         chat = ChatCompletions(self.manager, settings.dialects.chat, settings.server.limits)
         front = Front({"/v1/chat/completions": chat}, cast(App, self._litestar()))
         self._app = Gate(front, settings, Auth(settings.server), draining=lambda: self.manager.draining)
@@ -120,6 +124,9 @@ class Application:
         native = [
             *assistants.routes(self._rooms.assistants, limits),
             *store.routes(self._memories, limits),
+            *crons.routes(
+                CronRooms(crons=self._crons, assistants=self._rooms.assistants, webhooks=self._webhooks, limits=limits)
+            ),
             *about.routes(),
         ]
         own = [
@@ -161,9 +168,11 @@ class Application:
                 await agent.adapter.open()
             await self.manager.open()
             await self._deliveries.open()
+            await self._crons.open()
             with Watchdog():
                 yield
         finally:
+            await self._crons.close()
             await self.manager.close()
             await self._deliveries.close()
             await self.agents.close()
