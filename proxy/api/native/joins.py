@@ -7,12 +7,13 @@ from contextlib import aclosing
 from typing import Any, Literal, cast
 
 import msgspec
-from litestar import MediaType, Request, Response, get, post
+from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from proxy.api.client import Delivery, Header
+from proxy.api.asgi import Receive, Scope, Send
+from proxy.api.client import JSON, Delivery, Header, Reply
 from proxy.api.errors import Dialect, refusing
 from proxy.api.native.located import headers_of, run_at
 from proxy.api.native.mounts import Mount
@@ -50,7 +51,7 @@ def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
     joins = Joins(mount, rooms)
 
     @get("/threads/{thread_id:str}/runs/{run_id:str}/join")
-    async def join_run(request: Ask, thread_id: FromPath[str], run_id: FromPath[str]) -> ASGIApp | Response[bytes]:
+    async def join_run(request: Ask, thread_id: FromPath[str], run_id: FromPath[str]) -> ASGIApp:
         run = await run_at(rooms.manager, request, thread_id, run_id, gone=mount.shows_gone)
         return await (joins.streamed(request, run) if mount.streams_joins else joins.waited(request, run))
 
@@ -111,12 +112,11 @@ class Joins:
         for one in runs if then.wait else ():
             await manager.wait(one)
 
-    async def waited(self, request: Ask, run: Run) -> ASGIApp | Response[bytes]:
+    async def waited(self, request: Ask, run: Run) -> ASGIApp:
         """The values at the end of the run; of one that has ended, those that its thread has now."""
         headers = headers_of(self._mount, run, "join")
         if run.ended and not run.temporary:
-            texts = {name.decode(): value.decode() for name, value in headers}
-            return Response(await self._present(run), media_type=MediaType.JSON, headers=texts)
+            return whole(Reply(status=200, headers=(JSON, *headers), body=await self._present(run)))
         agent = self._rooms.agents.named(run.agent)
         native = "values" in run.choices.modes and (agent is None or agent.adapter.native)
         source, fold = Told(self._rooms, run, native).values(self._mount)
@@ -167,6 +167,15 @@ class Left:
 
     def answer(self) -> bytes:
         return self._fold.answer() if self.values is None else self.values
+
+
+def whole(reply: Reply) -> ASGIApp:
+    """An answer that is there already."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply.send(send)
+
+    return cast(ASGIApp, app)
 
 
 def _refuse(request: Ask) -> Any:
