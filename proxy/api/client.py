@@ -70,6 +70,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     send_timeout: float = 60.0
     steady: bool = False
     """A stream's signs of life come all the time, and not only in silence: some clients learn their rhythm."""
+    blank: bytes = b" "
+    """What an answer in one piece gives as a sign of life."""
     on_leave: Callable[[], None]
     """Called once if the client goes before the end."""
 

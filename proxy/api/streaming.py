@@ -238,5 +238,5 @@ class WholeAnswer(Generic[T]):
             if not batch:
                 if not client.started:
                     await client.start(200, (JSON, *UNBUFFERED, *self._delivery.headers))
-                await client.write(b"\n")
+                await client.write(self._delivery.blank)
         return Reply(status=200, headers=(JSON,), body=fold.answer())

@@ -152,6 +152,7 @@ class Creation:
             first_byte=0.0,
             send_timeout=self._mount.settings.send_timeout,
             steady=True,
+            blank=b"\n",
             on_leave=made.started.stop if leaving else lambda: None,
         )
 
