@@ -21,8 +21,9 @@ from proxy.api.chat import ChatCompletions
 from proxy.api.crons import CronRooms
 from proxy.api.errors import HANDLERS
 from proxy.api.gate import Gate
-from proxy.api.native import about, joins, records
+from proxy.api.native import about, joins, records, threads
 from proxy.api.native import runs as native_runs
+from proxy.api.native import states as thread_states
 from proxy.api.native.mounts import Mount, mounts
 from proxy.api.native.rooms import Rooms
 from proxy.api.native.scheduled import Schedule
@@ -36,6 +37,7 @@ from proxy.runs.crons import Crons
 from proxy.runs.deliveries import Deliveries
 from proxy.runs.manager import RunManager
 from proxy.runs.states import States
+from proxy.runs.threads import ThreadManager
 from proxy.runs.webhooks import Webhooks
 from proxy.settings import Settings
 from proxy.store import connect
@@ -82,10 +84,12 @@ class Application:
         self.manager = RunManager(
             self._store, self.agents, settings.runs, states, on_end=self._deliveries.add, scrub=scrub
         )
+        self._threads = ThreadManager(self._store, self.manager, states, most=settings.server.limits.threads)
+        self.manager.sweeps.append(self._threads.sweep)
         self._rooms = Rooms(
             manager=self.manager,
             agents=self.agents,
-            assistants=Assistants(self._store, self.agents),
+            assistants=Assistants(self._store, self.agents, self._threads.delete),
             states=states,
             threads=self._store,
             webhooks=self._webhooks,
@@ -128,6 +132,8 @@ class Application:
                 CronRooms(crons=self._crons, assistants=self._rooms.assistants, webhooks=self._webhooks, limits=limits)
             ),
             *about.routes(),
+            *threads.routes(self._threads, limits),
+            *thread_states.routes(self._threads, limits),
         ]
         own = [
             *models.routes(self.agents),

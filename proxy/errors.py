@@ -17,6 +17,7 @@
     │   └── HeadersTooLarge   431
     ├── Unsupported           415
     ├── TooMany               429
+    │   └── TooManyThreads    429
     ├── Unavailable           503
     │   └── Draining
     ├── UpstreamError         502
@@ -167,6 +168,13 @@ class TooMany(ProxyError):
     status = 429
     code = "too_many_runs"
     retryable = True
+
+
+class TooManyThreads(TooMany):
+    """There are as many threads as a tenant may have; some have to be deleted first."""
+
+    code = "too_many_threads"
+    retryable = False
 
 
 class Unavailable(ProxyError):

@@ -48,7 +48,7 @@ class Jwt(Strict, frozen=True):
 
 
 class RequestLimits(Strict, frozen=True):
-    """What a single request may be."""
+    """What a single request may be, and how much may be left behind by many."""
 
     body: Count = 20 * 1024 * 1024
     depth: Count = 100
@@ -57,6 +57,8 @@ class RequestLimits(Strict, frozen=True):
     """Names and values of a JSON body, and of what is nested in it."""
     read_timeout: Positive = 30.0
     """A request whose headers and body have not arrived by then is dropped."""
+    threads: Count = 100_000
+    """Threads that one tenant may have. 0 is no bound."""
 
 
 class Server(Strict, frozen=True):

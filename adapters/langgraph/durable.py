@@ -39,6 +39,11 @@ DELETE FROM writes WHERE thread_id = :thread AND (:anywhere OR (checkpoint_ns, c
     SELECT checkpoint_ns, max(checkpoint_id) FROM checkpoints WHERE thread_id = :thread GROUP BY checkpoint_ns
 ))
 """
+DELETE_OLD = """
+DELETE FROM {table} WHERE thread_id = :thread AND (checkpoint_ns, checkpoint_id) NOT IN (
+    SELECT checkpoint_ns, max(checkpoint_id) FROM checkpoints WHERE thread_id = :thread GROUP BY checkpoint_ns
+)
+"""
 PUT_WRITE = """
 INSERT INTO writes (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -94,6 +99,11 @@ class DurableSaver(AsyncSqliteSaver):
                 *((PUT_WRITE, row) for row in writes),
             )
         )
+
+    async def akeep_newest(self, thread_id: str) -> None:
+        """Delete all but the newest checkpoint of the graph and of each sub-graph."""
+        old = [(DELETE_OLD.format(table=table), {"thread": thread_id}) for table in ("writes", "checkpoints")]
+        await self._whole(self._transaction(*old))
 
     async def close(self) -> None:
         """Let what is under way end, and close the connection."""

@@ -1,4 +1,5 @@
-"""Copies a thread's checkpoints, and takes back those of a run: by SQL in our own file, else by the saver's own means.
+"""Copies a thread's checkpoints, thins them out, and takes back those of a run: by SQL in our own file, else by the
+saver's own means.
 
 Checkpoint ids grow with time, so all that a run makes comes after the newest id that was there before. What it writes
 to older checkpoints, answers to their questions above all, is put back as it was.
@@ -22,6 +23,17 @@ async def copied(saver: Saver, source: str, target: str) -> None:
         return
     for found in await _oldest_first(saver, source):
         await put(saver, found, target)
+
+
+async def thinned(saver: Saver, key: str) -> None:
+    """Delete all but the newest checkpoint of the graph and of each sub-graph."""
+    if isinstance(saver, DurableSaver):
+        await saver.akeep_newest(key)
+        return
+    newest = {_place(found)[0]: found for found in await _oldest_first(saver, key)}
+    await saver.adelete_thread(key)
+    for found in newest.values():
+        await put(saver, found, key)
 
 
 async def marked(saver: Saver, graph: Graph, config: RunnableConfig, *, anywhere: bool) -> Mark:

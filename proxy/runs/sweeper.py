@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -16,24 +16,39 @@ from proxy.store.base import RunStore
 logger = structlog.get_logger(__name__)
 
 
-class Sweeper:
-    """Sweeps again and again; `forget` lets an agent forget the thread of a run that was deleted."""
+Sweep = Callable[[], Awaitable[bool]]
+"""Deletes a bounded number of things; False if there were none."""
 
-    def __init__(self, store: RunStore, settings: Runs, forget: Callable[[Run], Awaitable[None]]) -> None:
+
+class Sweeper:
+    """Sweeps again and again; `forget` lets an agent forget the thread of a run that was deleted, `others` are what is
+    swept besides runs."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        settings: Runs,
+        forget: Callable[[Run], Awaitable[None]],
+        others: Sequence[Sweep] = (),
+    ) -> None:
         self._store = store
         self._settings = settings
         self._forget = forget
+        self._others = others
 
     async def run(self) -> None:
         """A store that is away is asked again later."""
         while True:
-            swept = False
-            try:
-                swept = await self.sweep()
-            except ProxyError as error:
-                logger.warning("old runs could not be deleted", error=error.code, message=error.message)
-            if not swept:
+            swept = [await self._swept(sweep) for sweep in (self.sweep, *self._others)]
+            if not any(swept):
                 await asyncio.sleep(self._settings.retention.every)
+
+    async def _swept(self, sweep: Sweep) -> bool:
+        try:
+            return await sweep()
+        except ProxyError as error:
+            logger.warning("what is old could not be deleted", error=error.code, message=error.message)
+            return False
 
     async def sweep(self) -> bool:
         """Delete a bounded number of runs; False if there were none."""

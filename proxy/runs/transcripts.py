@@ -148,7 +148,6 @@ class Transcripts(ThreadState):
         await self.store.cut_states(thread.tenant, thread.thread_id, after=mark.newest)
 
     async def keep_newest(self, thread: ThreadName) -> None:
-        """Forget how the thread came to its state."""
         await self.store.keep_newest_state(thread.tenant, thread.thread_id)
 
 

@@ -297,6 +297,15 @@ class ThreadStore(Protocol):
         """How many match, whatever `limit` and `offset` say."""
         ...
 
+    async def expired_threads(self, now: float, *, limit: int) -> list[Thread]:
+        """Threads of all tenants whose lifetime has run out, those unchanged for longest first. Busy ones are left
+        out, and those marked as swept since their last change."""
+        ...
+
+    async def mark_swept(self, tenant: str, thread_id: str) -> None:
+        """Its lifetime has run out, and begins again with its next change."""
+        ...
+
 
 class Store(RunStore, ThreadStore, EventLog, AssistantStore, CronStore, StateStore, Protocol):
     """One backend."""

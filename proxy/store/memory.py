@@ -37,6 +37,8 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
         self._keys: dict[tuple[str, str], Used] = {}
         self._pauses: dict[str, Pause] = {}
         self._threads: dict[tuple[str, str], Thread] = {}
+        self._swept: dict[tuple[str, str], float] = {}
+        """When threads outlived themselves last, by their names."""
         self._logs = LiveLogs(self._nothing)
 
     async def open(self) -> None: ...
@@ -230,6 +232,7 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
         for run in runs:
             await self.delete(tenant, run.run_id)
         await self.cut_states(tenant, thread_id)
+        self._swept.pop((tenant, thread_id), None)
         return self._threads.pop((tenant, thread_id), None) is not None or bool(runs)
 
     async def find_threads(self, query: ThreadQuery) -> list[Thread]:
@@ -239,6 +242,18 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
 
     async def count_threads(self, query: ThreadQuery) -> int:
         return sum(query.matches(self._as_it_is(thread)) for thread in self._threads.values())
+
+    async def expired_threads(self, now: float, *, limit: int) -> list[Thread]:
+        found = [self._as_it_is(thread) for thread in self._threads.values() if self._expired(thread, now)]
+        return sorted((thread for thread in found if not thread.busy), key=lambda thread: thread.updated_at)[:limit]
+
+    def _expired(self, thread: Thread, now: float) -> bool:
+        swept = self._swept.get((thread.tenant, thread.thread_id), 0.0) >= thread.updated_at
+        return thread.lifetime is not None and not swept and thread.updated_at + thread.lifetime.ttl * 60 < now
+
+    async def mark_swept(self, tenant: str, thread_id: str) -> None:
+        if (tenant, thread_id) in self._threads:
+            self._swept[tenant, thread_id] = time.time()
 
     def begin(self, run: Run, *, inserted: bool, after: int = 0) -> LiveLog:
         self._runs[run.tenant, run.run_id] = run

@@ -60,6 +60,13 @@ class SqlThreads:
     async def count_threads(self, query: ThreadQuery) -> int:
         return await self._reader.read(threads.count, query, self._live(query.tenant))
 
+    async def expired_threads(self, now: float, *, limit: int) -> list[Thread]:
+        found = await self._reader.read(threads.expired, now, limit)
+        return [thread for thread in found if thread.thread_id not in self._live(thread.tenant)]
+
+    async def mark_swept(self, tenant: str, thread_id: str) -> None:
+        await self._writer.call(threads.mark_swept, tenant, thread_id)
+
     def _live(self, tenant: str) -> frozenset[str]:
         """Threads that are busy by runs that are not on disk yet."""
         runs = [log.run for log in self._journal.fresh.values()]

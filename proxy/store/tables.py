@@ -95,8 +95,12 @@ threads = Table(
     Column("lifetime", LargeBinary),
     Column("outcome", LargeBinary),
     Column("state", LargeBinary),
+    Column("ttl", Double),
+    Column("swept_at", Double),
 )
 Index("threads_by_age", threads.c.tenant, threads.c.updated_at)
+MORTAL = threads.c.ttl.is_not(None)
+Index("threads_mortal", threads.c.updated_at, threads.c.ttl, sqlite_where=MORTAL, postgresql_where=MORTAL)
 
 states = Table(
     "states",
@@ -231,10 +235,15 @@ def thread_values(thread: Thread) -> dict[str, Any]:
         "state_updated_at": thread.state_updated_at,
         "metadata": thread.metadata,
         "config": encode(thread.config) if thread.config else None,
-        "lifetime": None if thread.lifetime is None else encode(thread.lifetime),
         "state": None,
+        **({} if thread.lifetime is None else lifetime_values(thread.lifetime)),
         **outcome_values(thread.outcome),
     }
+
+
+def lifetime_values(lifetime: Lifetime) -> dict[str, Any]:
+    """What of `threads` a lifetime sets; `ttl` is in minutes, for the database to look at."""
+    return {"lifetime": encode(lifetime), "ttl": lifetime.ttl}
 
 
 def outcome_values(outcome: ThreadOutcome) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import time
 from itertools import islice
 from typing import Any
 
-import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, insert, or_, select, update
 
 from proxy.errors import Busy, Conflict
@@ -19,7 +18,7 @@ from proxy.model import ACTIVE, Lifetime, Thread, ThreadOutcome, ThreadStatus
 from proxy.store import states
 from proxy.store.base import ThreadQuery
 from proxy.store.rows import RUN, words
-from proxy.store.tables import outcome_values, thread_of, thread_values
+from proxy.store.tables import lifetime_values, outcome_values, thread_of, thread_values
 from proxy.store.tables import threads as table
 
 THREAD = table.c
@@ -83,7 +82,7 @@ def patch(connection: Connection, thread: tuple[str, str], metadata: dict[str, A
         return False
     values: dict[str, Any] = {"metadata": {**known, **metadata}, "updated_at": time.time()}
     if lifetime is not None:
-        values["lifetime"] = msgspec.json.encode(lifetime)
+        values |= lifetime_values(lifetime)
     connection.execute(update(table).where(mine).values(values))
     return True
 
@@ -138,3 +137,17 @@ def count(connection: Connection, query: ThreadQuery, live: frozenset[str]) -> i
         return connection.execute(select(func.count()).select_from(found.subquery())).scalar() or 0
     with connection.execute(found) as rows:
         return sum(query.matches(thread_of(row)) for row in rows)
+
+
+def expired(connection: Connection, now: float, limit: int) -> list[Thread]:
+    """See `ThreadStore.expired_threads`; of runs that are not on disk yet nothing is known here."""
+    over = THREAD.ttl.is_not(None) & (THREAD.updated_at + THREAD.ttl * 60 < now)
+    unswept = THREAD.swept_at.is_(None) | (THREAD.swept_at < THREAD.updated_at)
+    found = whole(frozenset()).where(over, unswept, ~busy(frozenset())).order_by(THREAD.updated_at).limit(limit)
+    return [thread_of(row) for row in connection.execute(found)]
+
+
+def mark_swept(connection: Connection, tenant: str, thread_id: str) -> None:
+    """See `ThreadStore.mark_swept`."""
+    mine = is_thread(tenant, thread_id)
+    connection.execute(update(table).where(mine).values(swept_at=time.time()))

@@ -235,6 +235,57 @@ async def threads_of_tenants_are_apart(store: Store) -> None:
     assert await store.count_threads(ThreadQuery(tenant="c")) == 0
 
 
+async def threads_whose_lifetime_has_run_out_are_found(store: Store) -> None:
+    """Those of all tenants, unchanged for longest first, a bounded number; not while they are busy."""
+    hour, past = Lifetime(ttl=60.0), time.time() - 3000.0
+    old, older, young, lasting, busy = [
+        await store.insert_thread(new_thread(updated_at=updated_at, lifetime=lifetime, tenant=tenant))
+        for updated_at, lifetime, tenant in (
+            (past - 1000.0, hour, "a"),
+            (past - 2000.0, hour, "b"),
+            (past, hour, "a"),
+            (past - 3000.0, None, "a"),
+            (past - 4000.0, hour, "a"),
+        )
+    ]
+    for stored in (True, False):
+        run = new_run(thread_id=busy.thread_id, tenant="a")
+        if stored:
+            await store.insert(run)
+        log = store.begin(run, inserted=stored)
+        assert await expired(store) == [older.thread_id, old.thread_id]
+        await log.settle(Completed(), ended(run))
+    assert await expired(store) == [busy.thread_id, older.thread_id, old.thread_id]
+    assert await expired(store, limit=1) == [busy.thread_id]
+    assert await expired(store, now=young.updated_at + 3601.0, limit=4) == [
+        busy.thread_id,
+        older.thread_id,
+        old.thread_id,
+        young.thread_id,
+    ]
+    await store.patch_thread("a", lasting.thread_id, metadata={}, lifetime=Lifetime(ttl=0.0001))
+    assert (await expired(store, now=time.time() + 60.0))[-1] == lasting.thread_id
+
+
+async def expired(store: Store, *, now: float | None = None, limit: int = 100) -> list[str]:
+    found = await store.expired_threads(time.time() if now is None else now, limit=limit)
+    return [thread.thread_id for thread in found]
+
+
+async def a_lifetime_begins_again_after_it_was_swept(store: Store) -> None:
+    """A thread that was swept is not found again until it has changed and run out once more."""
+    thread = await store.insert_thread(new_thread(updated_at=1.0, lifetime=Lifetime(ttl=1.0, strategy="keep_latest")))
+    assert await expired(store) == [thread.thread_id]
+    await store.mark_swept("b", thread.thread_id)
+    assert await expired(store) == [thread.thread_id]
+    await store.mark_swept("default", thread.thread_id)
+    assert await expired(store) == []
+    assert await store.get_thread("default", thread.thread_id) == thread
+    await store.leave_thread("default", thread.thread_id, ThreadOutcome())
+    assert await expired(store) == []
+    assert await expired(store, now=time.time() + 61.0) == [thread.thread_id]
+
+
 PROMISES: tuple[Promise, ...] = (
     a_thread_comes_back_as_it_was,
     a_thread_is_made_once,
@@ -246,4 +297,6 @@ PROMISES: tuple[Promise, ...] = (
     threads_are_found_by_what_they_hold,
     threads_are_sorted_and_paged,
     threads_of_tenants_are_apart,
+    threads_whose_lifetime_has_run_out_are_found,
+    a_lifetime_begins_again_after_it_was_swept,
 )

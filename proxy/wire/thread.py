@@ -10,8 +10,12 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from proxy.events import NULL
 from proxy.model import Fault, Lifetime, Thread
+from proxy.wire.extracts import narrowed
 from proxy.wire.frames import Question, questions
 from proxy.wire.record import iso
+
+WITHIN = "values."
+"""How the name of one key of a state begins, where fields are selected."""
 
 
 class ThreadRecord(Struct, frozen=True, kw_only=True):
@@ -123,7 +127,15 @@ def updated_record(place: CheckpointPlace) -> UpdatedRecord:
 
 
 def selected(record: Struct, names: Iterable[str]) -> dict[str, Any]:
-    """Only these fields of a record, in its own order; names that it does not have are left out."""
+    """Only these fields of a record, in its own order; names that it does not have are left out.
+
+    `values.<key>` is the field `values` with only that key of it.
+    """
     wanted = frozenset(names)
     fields = ((field.encode_name, getattr(record, field.name)) for field in msgspec.structs.fields(record))
-    return {name: value for name, value in fields if name in wanted and value is not UNSET}
+    found = {name: value for name, value in fields if name in wanted and value is not UNSET}
+    keys = [name.removeprefix(WITHIN) for name in wanted if name.startswith(WITHIN)]
+    values = getattr(record, "values", None)
+    if keys and "values" not in found and isinstance(values, Raw):
+        return {"values": narrowed(values, keys), **found}
+    return found

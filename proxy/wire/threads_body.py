@@ -65,7 +65,7 @@ class ThreadSearch(ThreadCount, frozen=True, kw_only=True):
     sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] | None = None
     sort_order: Order | None = None
     select: tuple[str, ...] | None = None
-    extract: dict[str, str] | None = None
+    extract: Annotated[dict[str, str], Meta(max_length=10)] | None = None
     """Names for paths into a thread, as `values.messages[-1].content`."""
 
 
@@ -83,6 +83,12 @@ class StateUpdate(Body, frozen=True, kw_only=True):
     checkpoint_id: str | None = None
 
 
+class StatePatch(Body, frozen=True, kw_only=True):
+    """`metadata` is merged into the thread's."""
+
+    metadata: dict[str, Any] | None = None
+
+
 class StateAt(Body, frozen=True, kw_only=True):
     """The state at one checkpoint."""
 
@@ -97,8 +103,10 @@ class Before(CheckpointRef, frozen=True, kw_only=True):
     configurable: CheckpointRef | None = None
 
     @property
-    def id(self) -> str | None:
-        return self.configurable.checkpoint_id if self.configurable is not None else self.checkpoint_id
+    def place(self) -> CheckpointRef | None:
+        """None where no checkpoint is named."""
+        place = self if self.configurable is None else self.configurable
+        return place if place.checkpoint_id else None
 
 
 class History(Body, frozen=True, kw_only=True):

@@ -131,9 +131,9 @@ def test_a_lifetime_is_an_object_or_minutes() -> None:
 
 def test_a_place_in_history_is_a_checkpoint_or_a_config() -> None:
     assert read(History).limit == 1
-    assert read(History, before={"checkpoint_id": "c"}).before.id == "c"
-    assert read(History, before={"configurable": {"checkpoint_id": "c"}}).before.id == "c"
-    assert read(History, before={}).before.id is None
+    assert read(History, before={"checkpoint_id": "c"}).before.place.checkpoint_id == "c"
+    assert read(History, before={"configurable": {"checkpoint_id": "c"}}).before.place.checkpoint_id == "c"
+    assert read(History, before={}).before.place is None
 
 
 def test_a_cron_is_a_run_with_a_schedule() -> None:
