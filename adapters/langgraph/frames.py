@@ -12,9 +12,8 @@ from langchain_core.messages import AIMessageChunk, BaseMessage, message_chunk_t
 from langchain_core.runnables import RunnableConfig
 from msgspec import Raw
 
-from adapters.langgraph.encode import described, encoded, raw
+from adapters.langgraph.encode import encoded, raw
 from proxy.adapter import RunInput
-from proxy.errors import UpstreamError
 from proxy.events import Event, Frame
 
 Path = tuple[str, ...]
@@ -23,14 +22,6 @@ ADDRESSED = frozenset({"checkpoints", "events"})
 """Modes whose frames say where state is kept."""
 ADDRESS = ("checkpoint_id", "thread_id", "checkpoint_ns", "checkpoint_map")
 Handler = Callable[[Path, Any], Iterable[Frame]]
-
-
-def failed(error: Exception, fault: Exception) -> Frame:
-    """The last frame of a run that broke. What a model's SDK says stays here; our words for it do not."""
-    said = described(error)
-    if isinstance(fault, UpstreamError):
-        said["message"] = fault.message
-    return Frame(mode="error", data=raw(said))
 
 
 class Frames:

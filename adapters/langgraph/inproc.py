@@ -18,7 +18,7 @@ from adapters.langgraph.blueprint import Drawing
 from adapters.langgraph.calls import Path
 from adapters.langgraph.checkpoints import Checkpoints, Saver, Scratch
 from adapters.langgraph.faults import upstream_error
-from adapters.langgraph.frames import Frames, failed
+from adapters.langgraph.frames import Frames
 from adapters.langgraph.inputs import config_of, context_of, input_of
 from adapters.langgraph.load import Graph, Loaded, Source
 from adapters.langgraph.memories import LangGraphMemories
@@ -93,8 +93,6 @@ class LangGraphAdapter(Adapter):
                             yield spent.popleft()
             except Exception as error:
                 fault = _fault(run, error)
-                if run.modes and fault is not None:
-                    yield failed(error, fault)
                 if fault is error:
                     raise
                 if fault is not None:
@@ -148,7 +146,7 @@ class LangGraphAdapter(Adapter):
 def _fault(run: RunInput, error: Exception) -> Exception | None:
     """What the run fails with; None where a chat only used up its steps."""
     if isinstance(error, GraphRecursionError):
-        return None if run.native is None else RunLimit("The agent took more steps than it may.")
+        return None if run.native is None else RunLimit(str(error))
     return upstream_error(error) or error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -57,11 +56,15 @@ def frames(events: list[Event]) -> list[tuple[str, str]]:
 
 
 async def streamed(graph: str, run: RunInput) -> list[tuple[str, str]]:
-    """All frames of a run, also of one that fails, after the one that the server itself begins with."""
+    """All frames of a run between those of the server itself: its first, and the one that tells of a failure."""
     events: list[Event] = []
+    ending: list[tuple[str, str]] = []
     async with agent(graph) as adapter:
-        with suppress(Exception):
+        try:
             async for event in adapter.stream(run):
                 events.append(event)
+        except Exception as error:
+            said = {"error": type(error.__cause__ or error).__name__, "message": str(error)}
+            ending.append(("error", msgspec.json.encode(said).decode()))
     begin = msgspec.json.encode({"run_id": run.run_id, "attempt": 1}).decode()
-    return [("metadata", begin), *frames(events)]
+    return [("metadata", begin), *frames(events), *ending]
