@@ -21,7 +21,7 @@ from proxy.api.chat import ChatCompletions
 from proxy.api.crons import CronRooms
 from proxy.api.errors import HANDLERS
 from proxy.api.gate import Gate
-from proxy.api.native import about, joins, records, threads
+from proxy.api.native import about, hearing, joins, records, threads
 from proxy.api.native import runs as native_runs
 from proxy.api.native import states as thread_states
 from proxy.api.native.mounts import Mount, mounts
@@ -117,11 +117,12 @@ class Application:
 
     async def _told(self, run: Run) -> bytes:
         """What the webhook of a run is told: its record, and what it left its thread with."""
+        whole = await self._store.get(run.tenant, run.run_id) or run  # deliveries hold it without its input
         entries = await self.manager.read(run, after=0, limit=1)
         thread = await self._store.get_thread(run.tenant, run.thread_id)
         values = thread.outcome.values if thread is not None else None
         started = entries[0].at if entries else None
-        return told(run, started_at=started, sent_at=time.time(), values=NULL if values is None else values)
+        return told(whole, started_at=started, sent_at=time.time(), values=NULL if values is None else values)
 
     def _litestar(self) -> Litestar:
         limits = self._settings.server.limits
@@ -162,6 +163,7 @@ class Application:
             *native_runs.routes(mount, self._rooms),
             *records.routes(mount, self._rooms),
             *joins.routes(mount, self._rooms),
+            *hearing.routes(mount, self._rooms),
             *runs.routes(self.manager, shows_gone=mount.shows_gone),
         ]
 

@@ -249,8 +249,8 @@ class RunManager:
         run = execution.done.result()
         del self._executions[run.run_id]
         self._slots.free(run.tenant, run.agent)
+        self._queues.leave(execution)  # also a hidden thread has a slot where its run had to wait for its time
         if not run.temporary:
-            self._queues.leave(execution)
             self._advance(key_of(run))
         report(run)
         if self._settings.log_content:
@@ -390,6 +390,7 @@ class RunManager:
     def abort(self) -> None:
         """End all runs now."""
         self.draining = True
+        self.watch.close()
         for execution in list(self._executions.values()):
             if execution.started:
                 execution.stop(GOING_DOWN)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -239,6 +239,15 @@ class Told(Struct, frozen=True):
         return self.entry.event
 
 
+class RunEncoder(Protocol):
+    """As much of an encoder as the stream of a thread needs of each run's."""
+
+    @property
+    def ended(self) -> bool: ...
+
+    def encode(self, entry: Entry) -> bytes: ...
+
+
 class ThreadEncoder:
     """All runs of a thread, for as long as somebody listens; `make` gives the encoder of a run that begins.
 
@@ -247,12 +256,12 @@ class ThreadEncoder:
 
     media_type = SSE
 
-    def __init__(self, make: Callable[[Run, str], LangGraphEncoder], dialect: Dialect = OFFICIAL) -> None:
+    def __init__(self, make: Callable[[Run, str], RunEncoder], dialect: Dialect = OFFICIAL) -> None:
         self._make = make
         """(run, prefix of its ids) -> encoder."""
         self.ended = False
         self._dialect = dialect
-        self._encoders: dict[str, LangGraphEncoder] = {}
+        self._encoders: dict[str, RunEncoder] = {}
 
     def encode(self, item: Told) -> bytes:
         run_id = item.run.run_id

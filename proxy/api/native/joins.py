@@ -1,4 +1,4 @@
-"""The routes that join a run: for its end, or for what it says from anywhere on; and those of a whole thread."""
+"""The routes that join a run: for its end, or for what it says from anywhere on."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Joins:
 
     async def streamed(self, request: Ask, run: Run, then: Then | None = None, *, threaded: bool = True) -> ASGIApp:
         """What the run says from the place on that the request names; `then` may cancel it first."""
-        modes = frozenset(many(request, "stream_mode", Mode))
+        modes = frozenset(many(request, "stream_mode", Mode)) or None
         cursor = self._cursor(request, run)
         if then is not None and then.action:
             await self._stop(run, then)

@@ -1,20 +1,24 @@
-"""The run that a path names."""
+"""The runs that a request names."""
 
 from __future__ import annotations
 
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from litestar import Request
 
 from proxy.api.client import Header
 from proxy.api.native.ids import checked_id
 from proxy.api.native.mounts import Mount
+from proxy.api.native.rooms import Rooms
 from proxy.api.runs import tenant_of
 from proxy.errors import NotFound
 from proxy.model import Run
-from proxy.runs.manager import RunManager
+from proxy.runs.manager import RunManager, RunQuery
 
+PAGE = 1000
+"""Records that are read at a time."""
 Asking = Request[Any, Any, Any]
 
 
@@ -29,6 +33,25 @@ async def run_at(manager: RunManager, request: Asking, thread_id: str | None, ru
     if run.gone_at is not None and not gone:
         raise NotFound(f"The run {run.run_id} was rolled back.", param="run_id")
     return run
+
+
+async def thread_at(rooms: Rooms, request: Asking, thread_id: str) -> str:
+    """The id of the caller's thread, as it is kept: one that has a record, or runs. Raises as `run_at` does."""
+    tenant = tenant_of(request)
+    if await rooms.manager.find(RunQuery(tenant=tenant, thread_id=thread_id, gone=True, limit=1)):
+        return thread_id
+    thread_id = checked_id(thread_id, "thread")
+    if await rooms.threads.get_thread(tenant, thread_id) is None:
+        raise NotFound(f"There is no thread {thread_id}.", param="thread_id")
+    return thread_id
+
+
+async def every(manager: RunManager, wanted: RunQuery) -> list[Run]:
+    """All runs that match, newest first, whatever page is asked for."""
+    found: list[Run] = []
+    while runs := await manager.find(msgspec.structs.replace(wanted, limit=PAGE, offset=len(found))):
+        found += runs
+    return found
 
 
 def headers_of(mount: Mount, run: Run, to: str | None = None, *, threaded: bool = True) -> tuple[Header, ...]:

@@ -24,7 +24,7 @@ END = 1 << 53
 class View(Struct, frozen=True, kw_only=True):
     """What a reader sees of a run: all its modes, or those named in `modes`."""
 
-    modes: frozenset[str] = frozenset()
+    modes: frozenset[str] | None = None
     cursor: Cursor = BEGINNING
     prefix: str = ""
     """Stands before the ids."""
@@ -42,7 +42,7 @@ class Reading:
         self._cursor = view.cursor
         agent = rooms.agents.named(run.agent)
         own = frozenset(run.choices.modes) or DEFAULT_MODES
-        asked = view.modes or own
+        asked = own if view.modes is None else view.modes
         native = asked & frozenset(run.choices.modes) if agent is None or agent.adapter.native else frozenset[str]()
         modes = (asked - native) & MAKEABLE
         self._made: FrameMaker | None = None
@@ -102,12 +102,13 @@ class Reading:
             self._made.begin(listed(await self._rooms.states.before(self._run)))
             self._ready = True
 
-    async def skip(self) -> None:
-        """Pass over what is no longer kept, and say so before the next entry."""
+    async def skip(self) -> int | None:
+        """Pass over what is no longer kept, and say so before the next entry: the number to go on after, if any."""
         kept = await self._rooms.manager.read(self._run, after=self._last, limit=1)
         earliest = kept[0].seq if kept else None
         self._tell_gap(earliest)
         self._last = END if earliest is None else earliest - 1
+        return None if earliest is None else self._last
 
     def _tell_gap(self, earliest: int | None) -> None:
         latest = self._rooms.manager.last(self._run)

@@ -13,8 +13,7 @@ from litestar.types import ASGIApp
 from msgspec import Meta
 
 from proxy.api.bodies import body_of
-from proxy.api.native.ids import checked_id
-from proxy.api.native.located import headers_of, run_at
+from proxy.api.native.located import every, headers_of, run_at, thread_at
 from proxy.api.native.mounts import Mount
 from proxy.api.native.queries import many
 from proxy.api.native.rooms import Rooms
@@ -27,7 +26,6 @@ from proxy.wire.record import Record, record, status
 from proxy.wire.runs_body import RunsCancel
 from proxy.wire.thread import selected
 
-PAGE = 1000
 Field = Literal[
     "run_id",
     "thread_id",
@@ -81,8 +79,8 @@ def records(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
     @get("/threads/{thread_id:str}/runs")
     async def list_runs(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Response[Any]:
         page, fields = query(request, Page), many(request, "select", Field)
-        runs = await listed(rooms, tenant_of(request), thread_id, page)
-        told = [record(run) for run in runs]
+        thread = await thread_at(rooms, request, thread_id)
+        told = [record(run) for run in await matching(manager, tenant_of(request), thread, page)]
         return Response([selected(one, fields) for one in told] if fields else told)
 
     @get("/threads/{thread_id:str}/runs/{run_id:str}")
@@ -143,18 +141,8 @@ def said(status: int, body: bytes = b"", mount: Mount | None = None, run: Run | 
     return Response(body, status_code=status, media_type=MediaType.JSON, headers=texts)
 
 
-async def listed(rooms: Rooms, tenant: str, thread_id: str, page: Page) -> list[Run]:
-    """A page of the runs of a thread, newest first. Raises `NotFound` for a thread that is not there."""
-    runs = await matching(rooms.manager, tenant, thread_id, page)
-    if not runs and not await rooms.manager.find(RunQuery(tenant=tenant, thread_id=thread_id, gone=True, limit=1)):
-        thread_id = checked_id(thread_id, "thread")
-        runs = await matching(rooms.manager, tenant, thread_id, page)
-        if await rooms.threads.get_thread(tenant, thread_id) is None:
-            raise NotFound(f"There is no thread {thread_id}.", param="thread_id")
-    return runs
-
-
 async def matching(manager: RunManager, tenant: str, thread_id: str, page: Page) -> list[Run]:
+    """A page of the runs of a thread, newest first."""
     wanted = RunQuery(tenant=tenant, thread_id=thread_id, limit=page.limit, offset=page.offset)
     if page.status is None:
         return await manager.find(wanted)
@@ -162,16 +150,8 @@ async def matching(manager: RunManager, tenant: str, thread_id: str, page: Page)
     if page.status not in ("error", "timeout"):
         return await manager.find(wanted)
     # These two are one status of ours, so that what stands on a page shows only by looking.
-    found = [run for run in await whole(manager, wanted) if status(run) == page.status]
+    found = [run for run in await every(manager, wanted) if status(run) == page.status]
     return found[page.offset : page.offset + page.limit]
-
-
-async def whole(manager: RunManager, wanted: RunQuery) -> list[Run]:
-    """All runs that match, whatever page is asked for."""
-    found: list[Run] = []
-    while runs := await manager.find(msgspec.structs.replace(wanted, limit=PAGE, offset=len(found))):
-        found += runs
-    return found
 
 
 async def cancelled(mount: Mount, manager: RunManager, run: Run, asked: Cancel) -> list[Run]:
@@ -188,7 +168,7 @@ async def cancelled(mount: Mount, manager: RunManager, run: Run, asked: Cancel) 
 async def meant(manager: RunManager, tenant: str, asked: RunsCancel) -> list[Run]:
     """The runs that a bulk cancel is about."""
     if asked.status is not None:
-        return await whole(manager, RunQuery(tenant=tenant, statuses=BULK[asked.status]))
+        return await every(manager, RunQuery(tenant=tenant, statuses=BULK[asked.status]))
     found: list[Run] = []
     for run_id in dict.fromkeys(asked.run_ids or ()):
         try:
