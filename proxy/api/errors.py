@@ -72,7 +72,10 @@ class InternalError(ProxyError):
 
 def dialect_of(path: str) -> Dialect:
     """The dialect spoken on a path, which stands without the root path."""
-    return _DIALECTS.get(path.lstrip("/").partition("/")[0], Dialect.OPENAI)
+    first, _, rest = path.lstrip("/").partition("/")
+    if first == "api" and rest.partition("/")[0] == "v1":
+        return Dialect.OPENAI
+    return _DIALECTS.get(first, Dialect.OPENAI)
 
 
 def reply_to(error: ProxyError, dialect: Dialect, request_id: str) -> Reply:

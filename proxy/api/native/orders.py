@@ -17,10 +17,12 @@ from proxy.api.native.ids import checked_id
 from proxy.api.native.mounts import Mount
 from proxy.api.native.rooms import Rooms
 from proxy.api.options import Headers
+from proxy.api.runs import ID
 from proxy.errors import BadRequest, NotFound
 from proxy.events import NULL
 from proxy.model import Assistant, Choices, Thread, new_id
 from proxy.runs.agents import Agent
+from proxy.runs.manager import RunQuery
 from proxy.runs.order import Order
 from proxy.wire import runs_body
 from proxy.wire.asked import CheckpointRef, Config
@@ -131,14 +133,22 @@ class Orders:
         """Raises `NotFound` for a thread that is not there and not to be made."""
         body = asked.body
         if asked.thread_id is not None:
-            makes = self._mount.makes_threads or body.if_not_exists == "create"
-            known = makes or await self._rooms.threads.get_thread(asked.caller.tenant, asked.thread_id)
-            if not known:
-                raise NotFound(f"There is no thread {asked.thread_id}.", param="thread_id")
-            return Place(thread_id=asked.thread_id)
+            return Place(thread_id=await self._thread_of(asked, asked.thread_id))
         if body.own_thread is not None:
             return Place(thread_id=checked_id(body.own_thread, "thread"))
         return Place(thread_id=new_id(), temporary=body.on_completion != "keep")
+
+    async def _thread_of(self, asked: Asked, thread_id: str) -> str:
+        """The id as it is kept. Chat clients may have given a thread any name, and it may have runs but no record."""
+        tenant = asked.caller.tenant
+        if ID.fullmatch(thread_id.lower()):
+            thread_id = thread_id.lower()
+            makes = self._mount.makes_threads or asked.body.if_not_exists == "create"
+            if makes or await self._rooms.threads.get_thread(tenant, thread_id) is not None:
+                return thread_id
+        if not await self._rooms.manager.find(RunQuery(tenant=tenant, thread_id=thread_id, gone=True, limit=1)):
+            raise NotFound(f"There is no thread {checked_id(thread_id, 'thread')}.", param="thread_id")
+        return thread_id
 
     async def _resumption(self, asked: Asked, agent: Agent, place: Place) -> Resumed:
         command, tenant = asked.body.command, asked.caller.tenant

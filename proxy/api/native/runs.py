@@ -15,19 +15,22 @@ from proxy.api.asgi import Receive
 from proxy.api.bodies import fitting
 from proxy.api.client import Delivery, Header
 from proxy.api.errors import Dialect, refusing
-from proxy.api.native.ids import checked_id
+from proxy.api.native.located import headers_of
 from proxy.api.native.mounts import Mount
 from proxy.api.native.orders import Asked, Orders
+from proxy.api.native.reading import Reading, View
 from proxy.api.native.rooms import Rooms
 from proxy.api.native.telling import Told
 from proxy.api.parse import read_body
 from proxy.api.started import Started
 from proxy.api.streaming import EventStream, Refuse, WholeAnswer
+from proxy.events import NULL
 from proxy.model import Run
 from proxy.runs.order import Order
 from proxy.wire.record import Record, record
 from proxy.wire.runs_body import RunCreate
 
+encode = msgspec.json.Encoder().encode
 WAITED = 5.0
 """Seconds of silence after which who waits for a run gets a newline."""
 
@@ -42,6 +45,13 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     order: Order
     started: Started
+
+    @property
+    def known(self) -> Run:
+        """Its record with its input, though content may not be kept: what is told of it begins with that."""
+        if self.run.input != NULL:
+            return self.run
+        return msgspec.structs.replace(self.run, input=msgspec.Raw(encode(self.order.input)))
 
 
 def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
@@ -72,11 +82,11 @@ def stateless(creation: Creation) -> list[HTTPRouteHandler]:
 
     @post("/runs", status_code=200)
     async def create_stateless(request: Request[Any, Any, Any]) -> Response[Record]:
-        return creation.shown(await creation.make(request), stateless=True)
+        return creation.shown(await creation.make(request), threaded=False)
 
     @post("/runs/stream", status_code=200)
     async def stream_stateless(request: Request[Any, Any, Any]) -> ASGIApp:
-        return creation.streamed(request, await creation.make(request), stateless=True)
+        return creation.streamed(request, await creation.make(request), threaded=False)
 
     @post("/runs/wait", status_code=200)
     async def wait_stateless(request: Request[Any, Any, Any]) -> ASGIApp:
@@ -105,9 +115,8 @@ class Creation:
     ) -> Made:
         """The run that a request asks for. `values`: its log is to show them. Raises as `Orders.order` does, and as
         `RunManager.create`."""
-        thread = None if thread_id is None else checked_id(thread_id, "thread")
         sent = await read_body(cast(Receive, request.receive))
-        asked = asked_of(request, fitting(sent, self._one, self._rooms.limits), sent, thread_id=thread)
+        asked = asked_of(request, fitting(sent, self._one, self._rooms.limits), sent, thread_id=thread_id)
         order = await self._orders.order(asked, values=values)
         started = Started(self._rooms.manager)
         await started.add(order)
@@ -128,20 +137,22 @@ class Creation:
             raise
         return started.runs
 
-    def shown(self, made: Made, *, stateless: bool = False) -> Response[Record]:
-        headers = self._headers(made.run, stateless=stateless)
+    def shown(self, made: Made, *, threaded: bool = True) -> Response[Record]:
+        headers = headers_of(self._mount, made.run, threaded=threaded)
         texts = {name.decode(): value.decode() for name, value in headers}
         return Response(record(made.run), status_code=200, headers=texts)
 
-    def streamed(self, request: Request[Any, Any, Any], made: Made, *, stateless: bool = False) -> ASGIApp:
-        source, wire = Told.of(self._rooms, made.run, made.order).stream(self._mount)
-        headers = self._headers(made.run, "stream", stateless=stateless)
+    def streamed(self, request: Request[Any, Any, Any], made: Made, *, threaded: bool = True) -> ASGIApp:
+        reading = Reading(self._mount, self._rooms, made.known, View())
+        headers = headers_of(self._mount, made.run, "stream", threaded=threaded)
         delivery = self._delivery(made, headers, self._mount.settings.keepalive)
-        return cast(ASGIApp, EventStream(source, wire, delivery, _refuse(request)))
+        return cast(ASGIApp, EventStream(reading.follow, reading, delivery, _refuse(request)))
 
     def waited(self, request: Request[Any, Any, Any], made: Made) -> ASGIApp:
-        source, fold = Told.of(self._rooms, made.run, made.order).values(self._mount)
-        delivery = self._delivery(made, self._headers(made.run, "join"), WAITED)
+        agent = self._rooms.agents.named(made.run.agent)
+        told = Told(self._rooms, made.known, agent is not None and agent.adapter.native)
+        source, fold = told.values(self._mount)
+        delivery = self._delivery(made, headers_of(self._mount, made.run, "join"), WAITED)
         return cast(ASGIApp, WholeAnswer(source, fold, delivery, _refuse(request)))
 
     def _delivery(self, made: Made, headers: tuple[Header, ...], keepalive: float) -> Delivery:
@@ -155,17 +166,6 @@ class Creation:
             blank=b"\n",
             on_leave=made.started.stop if leaving else lambda: None,
         )
-
-    def _headers(self, run: Run, to: str | None = None, *, stateless: bool = False) -> tuple[Header, ...]:
-        """What names the run, and where to go on: `to` is the last part of that path.
-
-        A client puts the mount before `Location` itself, so it must not stand there.
-        """
-        path = f"/runs/{run.run_id}" if stateless else f"/threads/{run.thread_id}/runs/{run.run_id}"
-        headers = [(b"x-run-id", run.run_id.encode()), (b"content-location", f"{self._mount.prefix}{path}".encode())]
-        if to is not None and self._mount.locates:
-            headers.append((b"location", f"{path}/{to}".encode()))
-        return tuple(headers)
 
 
 def asked_of(

@@ -1,24 +1,19 @@
-"""How a run is told as it goes on: frames of its log as they are, and frames that are made from its events."""
+"""What a run comes to: the values in its log, or those that are made from its events."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-import msgspec
 from msgspec import Struct
 
 from proxy.api.native.mounts import Mount
 from proxy.api.native.rooms import Rooms
-from proxy.events import NULL, Entry
+from proxy.events import Entry
 from proxy.model import Run
-from proxy.runs.order import Order
 from proxy.wire.conversation import listed
 from proxy.wire.frames import FrameMaker
-from proxy.wire.langgraph import LangGraphEncoder
 from proxy.wire.waited import ValuesFold
-
-encode = msgspec.json.Encoder().encode
 
 
 class Source(Struct, frozen=True):
@@ -49,30 +44,13 @@ class Source(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """A run with what is to be told of it."""
+    """A run whose values are to be told."""
 
     rooms: Rooms
     run: Run
     native: bool
-    """Its log has frames of the modes that it was asked for."""
-
-    @classmethod
-    def of(cls, rooms: Rooms, run: Run, order: Order) -> Told:
-        agent = rooms.agents.named(run.agent)
-        if run.input == NULL:
-            run = msgspec.structs.replace(run, input=msgspec.Raw(encode(order.input)))
-        return cls(rooms, run, agent is not None and agent.adapter.native)
-
-    def stream(self, mount: Mount) -> tuple[Source, LangGraphEncoder]:
-        modes = frozenset(self.run.choices.modes)
-        made = None if self.native else self._maker(modes)
-        native = modes if self.native else frozenset[str]()
-        return Source(self.rooms, self.run, made), LangGraphEncoder(mount.wire, native=native, made=made)
+    """Its log has them."""
 
     def values(self, mount: Mount) -> tuple[Source, ValuesFold]:
-        made = None if self.native else self._maker(frozenset({"values"}))
+        made = None if self.native else FrameMaker(frozenset({"values"}))
         return Source(self.rooms, self.run, made), ValuesFold(made, wraps_errors=mount.wraps_errors)
-
-    def _maker(self, modes: frozenset[str]) -> FrameMaker:
-        choices = self.run.choices
-        return FrameMaker(modes, assistant_id=choices.assistant_id, subgraphs=choices.subgraphs)
