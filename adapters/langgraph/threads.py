@@ -23,6 +23,8 @@ from proxy.errors import BadRequest, Conflict
 
 REFUSED = (InvalidUpdateError, ValueError, TypeError, LookupError, NotImplementedError)
 """What a graph's reducers and LangGraph itself raise for values that do not fit."""
+ADVICE = "\nFor troubleshooting, visit"
+"""Begins what LangGraph says to developers, not to callers."""
 
 
 class Threads(ThreadState):
@@ -113,7 +115,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except REFUSED as error:
-        raise BadRequest(str(error)) from error
+        raise BadRequest(str(error).partition(ADVICE)[0]) from error
 
 
 def _update(update: Update) -> StateUpdate:

@@ -34,7 +34,7 @@ MOST_RUNS = 10_000
 """Runs of one thread that are stopped at most."""
 SWEEP = 100
 """Threads that one sweep takes at most."""
-UNASSIGNED = "This thread has no agent yet: run one on it, or set `graph_id` in its metadata."
+UNASSIGNED = "This thread has no assigned graph ID: run an agent on it, or name one as `graph_id` in its metadata."
 
 Steps = Sequence[Sequence[Update]]
 Strategy = Literal["delete", "keep_latest"]

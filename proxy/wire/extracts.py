@@ -10,6 +10,8 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 STEP = re.compile(r"\.([^.\[\]]+)|\[(-?\d{1,9})\]")
+ROOTS = ("config", "interrupts", "metadata", "values")
+"""The fields that a path may begin with."""
 LONGEST = 500
 """Characters of a path."""
 
@@ -30,6 +32,8 @@ def path_of(text: str) -> Path:
         end = step.end()
     if end < len(rest):
         raise ValueError(f"`{text[:100]}` is no path; one is written as `values.messages[-1].content`")
+    if steps[0] not in ROOTS:
+        raise ValueError(f"`{text[:100]}` begins with none of {', '.join(ROOTS)}")
     return tuple(steps)
 
 

@@ -24,7 +24,8 @@ class ThreadRecord(Struct, frozen=True, kw_only=True):
     thread_id: str
     created_at: str
     updated_at: str
-    state_updated_at: str | None
+    state_updated_at: str
+    """When it was made, before its state first changed."""
     metadata: dict[str, Any]
     status: str
     config: dict[str, Any]
@@ -100,7 +101,7 @@ def thread_record(thread: Thread) -> ThreadRecord:
         thread_id=thread.thread_id,
         created_at=iso(thread.created_at),
         updated_at=iso(thread.updated_at),
-        state_updated_at=None if thread.state_updated_at is None else iso(thread.state_updated_at),
+        state_updated_at=iso(thread.created_at if thread.state_updated_at is None else thread.state_updated_at),
         metadata=thread.metadata,
         status=thread.status,
         config=thread.config,

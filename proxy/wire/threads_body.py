@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from proxy.events import NULL
 from proxy.model import Lifetime, ThreadStatus
 from proxy.wire.asked import Body, CheckpointRef, IfExists, Limit, Name, Offset, Order
 from proxy.wire.runs_body import Command
@@ -23,7 +22,7 @@ def lifetime_of(ttl: Lifetime | float | None) -> Lifetime | None:
 class Update(Struct, frozen=True, kw_only=True):
     """One write of a superstep."""
 
-    values: Raw = NULL
+    values: Raw | UnsetType = UNSET
     command: Command | None = None
     as_node: Name
 
@@ -77,7 +76,7 @@ class ThreadPrune(Body, frozen=True, kw_only=True):
 class StateUpdate(Body, frozen=True, kw_only=True):
     """`values` as a node would write them; null writes nothing, but makes a checkpoint."""
 
-    values: Raw = NULL
+    values: Raw | UnsetType = UNSET
     as_node: str | None = None
     checkpoint: CheckpointRef | None = None
     checkpoint_id: str | None = None

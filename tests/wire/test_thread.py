@@ -37,7 +37,7 @@ def test_a_new_thread() -> None:
         "thread_id": "t-1",
         "created_at": "2023-11-14T22:13:20.250000+00:00",
         "updated_at": "2023-11-14T22:13:20.250000+00:00",
-        "state_updated_at": None,
+        "state_updated_at": "2023-11-14T22:13:20.250000+00:00",
         "metadata": {"k": "v"},
         "status": "idle",
         "config": {},

@@ -13,6 +13,8 @@ from proxy.adapter import Checkpoint, State, Update
 from proxy.api.bodies import body_of
 from proxy.api.native.ids import checked_id
 from proxy.api.native.orders import checkpoint_of
+from proxy.api.native.threads import given
+from proxy.api.openapi import BODY
 from proxy.api.runs import query, tenant_of
 from proxy.runs.threads import ThreadManager
 from proxy.settings import RequestLimits
@@ -63,7 +65,7 @@ def current(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHand
         state = await threads.state(tenant_of(request), name, place, subgraphs=asked.subgraphs)
         return view(state, request.query_params.getall("select", None))
 
-    @post("/threads/{thread_id:str}/state/checkpoint", status_code=200)
+    @post("/threads/{thread_id:str}/state/checkpoint", status_code=200, opt={BODY: StateAt})
     async def show_state_at_checkpoint(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Shown:
         name = checked_id(thread_id, "thread")
         asked = await body_of(request, _at, limits)
@@ -76,18 +78,18 @@ def current(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHand
 def changes(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHandler]:
     """What callers write."""
 
-    @post("/threads/{thread_id:str}/state", status_code=200)
+    @post("/threads/{thread_id:str}/state", status_code=200, opt={BODY: StateUpdate})
     async def update_state(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> UpdatedRecord:
         name = checked_id(thread_id, "thread")
         asked = await body_of(request, _update, limits)
         named = asked.checkpoint
         if named is None and asked.checkpoint_id is not None:
             named = CheckpointRef(checkpoint_id=asked.checkpoint_id)
-        update = Update(values=asked.values, as_node=asked.as_node)
+        update = Update(values=given(asked.values), as_node=asked.as_node)
         made = await threads.update(tenant_of(request), name, update, checkpoint_of(named))
         return updated_record(place_of(made))
 
-    @patch("/threads/{thread_id:str}/state", status_code=204)
+    @patch("/threads/{thread_id:str}/state", status_code=204, opt={BODY: StatePatch})
     async def patch_state(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> None:
         name = checked_id(thread_id, "thread")
         asked = await body_of(request, _patch, limits)
@@ -99,7 +101,7 @@ def changes(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHand
 def past(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHandler]:
     """States newest first."""
 
-    @post("/threads/{thread_id:str}/history", status_code=200)
+    @post("/threads/{thread_id:str}/history", status_code=200, opt={BODY: History})
     async def search_history(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> list[Shown]:
         name = checked_id(thread_id, "thread")
         asked = await body_of(request, _history, limits)

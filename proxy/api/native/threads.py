@@ -9,14 +9,16 @@ import msgspec
 from litestar import Request, Response, delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
-from msgspec import UNSET
+from msgspec import UNSET, Raw, UnsetType
 
 from proxy.adapter import Update
 from proxy.api.bodies import body_of
 from proxy.api.native.ids import checked_id
+from proxy.api.openapi import BODY
 from proxy.api.paging import paging
 from proxy.api.runs import tenant_of
 from proxy.errors import Unprocessable
+from proxy.events import NULL
 from proxy.model import Thread, new_id
 from proxy.runs.threads import ThreadManager, ThreadQuery
 from proxy.settings import RequestLimits
@@ -48,28 +50,27 @@ def routes(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHandl
 def lists(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHandler]:
     """Those of all threads."""
 
-    @post("/threads", status_code=200)
+    @post("/threads", status_code=200, opt={BODY: ThreadCreate})
     async def create_thread(request: Request[Any, Any, Any]) -> ThreadRecord:
         asked = await body_of(request, _create, limits)
         steps = [[update_of(update) for update in step.updates] for step in asked.supersteps or ()]
         thread = drafted(tenant_of(request), asked)
         return thread_record(await threads.create(thread, steps=steps, if_exists=asked.if_exists or "raise"))
 
-    @post("/threads/search", status_code=200)
+    @post("/threads/search", status_code=200, opt={BODY: ThreadSearch})
     async def search_threads(request: Request[Any, Any, Any]) -> Response[list[Shown]]:
         asked = await body_of(request, _search, limits)
         paths = paths_of(asked.extract or {})
         wanted = searched(tenant_of(request), asked)
         found = await threads.find(msgspec.structs.replace(wanted, limit=asked.limit + 1))
-        total = asked.offset + len(found) if found or not asked.offset else await threads.count(wanted)
         shown = [view(thread, asked, paths) for thread in found[: asked.limit]]
-        return Response(shown, headers=paging(asked.offset, asked.limit, total))
+        return Response(shown, headers=paging(asked.offset, asked.limit, asked.offset + len(found)))
 
-    @post("/threads/count", status_code=200)
+    @post("/threads/count", status_code=200, opt={BODY: ThreadCount})
     async def count_threads(request: Request[Any, Any, Any]) -> int:
         return await threads.count(counted(tenant_of(request), await body_of(request, _count, limits)))
 
-    @post("/threads/prune", status_code=200)
+    @post("/threads/prune", status_code=200, opt={BODY: ThreadPrune})
     async def prune_threads(request: Request[Any, Any, Any]) -> Pruned:
         asked = await body_of(request, _prune, limits)
         names = [str(thread_id) for thread_id in asked.thread_ids]
@@ -85,7 +86,7 @@ def records(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHand
     async def show_thread(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ThreadRecord:
         return thread_record(await threads.get(tenant_of(request), checked_id(thread_id, "thread")))
 
-    @patch("/threads/{thread_id:str}")
+    @patch("/threads/{thread_id:str}", opt={BODY: ThreadPatch})
     async def patch_thread(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Response[ThreadRecord | None]:
         name = checked_id(thread_id, "thread")
         asked = await body_of(request, _patch, limits)
@@ -124,13 +125,18 @@ def drafted(tenant: str, asked: ThreadCreate) -> Thread:
 def update_of(asked: threads_body.Update) -> Update:
     """Raises `Unprocessable` for commands that do more than update."""
     if asked.command is None:
-        return Update(values=asked.values, as_node=asked.as_node)
+        return Update(values=given(asked.values), as_node=asked.as_node)
     if asked.command.goto or asked.command.resume is not UNSET or asked.command.update is UNSET:
         raise Unprocessable(
             "`supersteps`: of a command only `update` can be written to a state; leave out `goto` and `resume`.",
             param="supersteps",
         )
     return Update(values=asked.command.update, as_node=asked.as_node)
+
+
+def given(values: Raw | UnsetType) -> Raw:
+    """Null where nothing was given."""
+    return NULL if values is UNSET else values
 
 
 def counted(tenant: str, asked: ThreadCount) -> ThreadQuery:
