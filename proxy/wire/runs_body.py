@@ -10,7 +10,6 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from proxy.events import NULL
 from proxy.wire.asked import Body, CheckpointRef, Config, Name
 
 Mode = Literal[
@@ -34,7 +33,7 @@ class Send(Struct, frozen=True, kw_only=True):
     """A node to go on with, and what to give it."""
 
     node: Name
-    input: Raw = NULL
+    input: Raw | UnsetType = UNSET
 
 
 class Command(Struct, frozen=True, kw_only=True):
@@ -50,7 +49,7 @@ class RunFields(Body, frozen=True, kw_only=True):
 
     assistant_id: Name
     """A UUID or a name."""
-    input: Raw = NULL
+    input: Raw | UnsetType = UNSET
     metadata: dict[str, Any] | None = None
     config: Config | None = None
     context: dict[str, Any] | None = None

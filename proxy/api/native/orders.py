@@ -189,7 +189,7 @@ def _input(asked: Asked, worker: Worker, place: Place, choices: Choices, resumpt
         thread_id=place.thread_id,
         agent=agent.name,
         tenant=asked.caller.tenant,
-        input=NULL if native.command is not None else body.input,
+        input=NULL if native.command is not None else _given(body.input),
         modes=frozenset(choices.modes) if agent.adapter.native else frozenset(),
         native=native,
         answer=resumption.answer,
@@ -257,7 +257,7 @@ def checkpoint_of(asked: CheckpointRef | None) -> Checkpoint | None:
 
 
 def _target(target: str | Send) -> Goto:
-    return Goto(node=target) if isinstance(target, str) else Goto(node=target.node, input=target.input)
+    return Goto(node=target) if isinstance(target, str) else Goto(node=target.node, input=_given(target.input))
 
 
 def _given(value: Raw | UnsetType) -> Raw:
