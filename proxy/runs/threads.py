@@ -209,7 +209,7 @@ class ThreadManager:
         runs = await self._runs(thread)
         for run in runs:
             self._manager.stop(run)
-        await asyncio.gather(*(self._manager.wait(run) for run in runs))
+        await asyncio.gather(*(self._manager.wait(run) for run in runs), return_exceptions=True)
 
     async def _erase(self, thread: ThreadName) -> None:
         """The agents' part goes first: what is left of a thread whose record is gone would come back with its id."""
