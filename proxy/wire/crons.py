@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from proxy.events import NULL
 from proxy.model import Cron
 from proxy.wire.asked import Body, Config, Limit, Name, Offset, Order
 from proxy.wire.record import iso
@@ -127,7 +126,7 @@ def patched(payload: Raw, asked: CronPatch) -> Raw:
 
 
 def _said(value: object) -> bool:
-    return value is not None and value != NULL
+    return value is not None and value is not UNSET
 
 
 def moment(given: datetime) -> float:

@@ -166,6 +166,14 @@ def test_what_a_cron_fires_reads_as_the_body_of_a_run() -> None:
     visit(scene)
 
 
+def test_an_input_of_null_is_not_the_same_as_none() -> None:
+    async def scene(desk: Desk) -> None:
+        assert (await desk.add(input=None))["payload"] == {"assistant_id": system_id("agent"), "input": None}
+        assert (await desk.add())["payload"] == {"assistant_id": system_id("agent")}
+
+    visit(scene)
+
+
 def test_a_cron_on_a_thread_belongs_to_that_thread() -> None:
     async def scene(desk: Desk) -> None:
         thread, foreign = await desk.thread(), await desk.thread("b")
