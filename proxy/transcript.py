@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Raw
 
-from proxy.events import Event, PendingCall, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from proxy.events import Event, Failed, PendingCall, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 
 
 class Tally:
@@ -78,6 +78,11 @@ class Calls:
 def is_token(event: Event) -> bool:
     """True for a piece of output that a person would see arrive."""
     return isinstance(event, (TextDelta, ReasoningDelta, ToolCallDelta))
+
+
+def class_of(failed: Failed) -> str:
+    """The class of the exception, or our code in the form of one: `llm_timeout` is `LlmTimeout`."""
+    return failed.kind or "".join(word.capitalize() for word in failed.code.split("_"))
 
 
 QUESTION_KEYS = ("question", "message", "prompt", "description", "text", "content")

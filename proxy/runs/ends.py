@@ -8,7 +8,7 @@ import msgspec
 
 from proxy.events import Cancelled, Completed, Failed, Final, Paused
 from proxy.model import Fault, Outcome, Pause, Run, RunStatus, ThreadOutcome, ThreadStatus
-from proxy.transcript import Tally
+from proxy.transcript import Tally, class_of
 
 INTERRUPTED = Fault(error="UserInterrupt", message="The run was cancelled.")
 ROLLED_BACK = Fault(error="UserRollback", message="The run was cancelled and rolled back.")
@@ -63,7 +63,7 @@ def left(final: Final) -> ThreadOutcome:
     """How a run leaves its thread, as far as its end alone tells."""
     match final:
         case Failed():
-            fault = Fault(error=final.kind or final.code, message=final.message)
+            fault = Fault(error=class_of(final), message=final.message)
             return ThreadOutcome(status=ThreadStatus.ERROR, fault=fault)
         case Cancelled(action="rollback"):
             return ThreadOutcome(fault=ROLLED_BACK)

@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from proxy.events import FINAL, NULL, Entry, Event, Failed, Frame, RunStarted
 from proxy.model import Run
+from proxy.transcript import class_of
 from proxy.wire.base import SSE, flat
 from proxy.wire.frames import FrameMaker, mode_of
 
@@ -86,11 +87,6 @@ class Dialect(Struct, frozen=True, kw_only=True):
         nl = self.newline
         tail = b"id: " + id.encode() + nl + nl if id else nl
         return b"".join((b"event: ", name.encode(), nl, b"data: ", flat(data), nl, tail))
-
-
-def class_of(failed: Failed) -> str:
-    """The class of the exception, or our code in the form of one: `llm_timeout` is `LlmTimeout`."""
-    return failed.kind or "".join(word.capitalize() for word in failed.code.split("_"))
 
 
 OFFICIAL = Dialect(

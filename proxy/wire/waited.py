@@ -6,8 +6,9 @@ import msgspec
 from msgspec import Struct
 
 from proxy.events import Entry, Failed, Frame
+from proxy.transcript import class_of
 from proxy.wire.frames import FrameMaker
-from proxy.wire.langgraph import Problem, class_of
+from proxy.wire.langgraph import Problem
 
 EMPTY = b"{}"
 

@@ -10,8 +10,8 @@ from msgspec import Raw, Struct
 
 from proxy.events import NULL, Failed
 from proxy.model import Run
+from proxy.transcript import class_of
 from proxy.wire.base import flat
-from proxy.wire.langgraph import class_of
 from proxy.wire.record import iso, record
 
 
