@@ -114,7 +114,7 @@ async def crons_are_found_by_what_they_hold(store: Store) -> None:
         ({"metadata": {"x": "z"}, "enabled": True}, []),
         ({"descending": False}, [one, two]),
     ):
-        asked = CronQuery(tenant="default", **query)  # type: ignore[arg-type]
+        asked = CronQuery(tenant="default", **query)
         assert await store.find_crons(asked) == expected, query
         assert await store.count_crons(msgspec.structs.replace(asked, limit=1, offset=5)) == len(expected), query
 
