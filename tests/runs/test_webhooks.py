@@ -132,10 +132,10 @@ def test_a_receiver_that_never_takes_it_is_given_up() -> None:
 def test_a_receiver_that_does_not_answer_in_time_is_hung_up_on(slow: Act) -> None:
     async def scene() -> None:
         async with receiving(slow) as receiver:
-            bench = Bench(f"127.0.0.1:{receiver.port}", timeout=0.2)
+            bench = Bench(f"127.0.0.1:{receiver.port}", timeout=0.3, attempts=20)
             assert await bench.deliver(f"http://127.0.0.1:{receiver.port}/")
             await receiver.left.wait()
-        assert attempts_of(receiver.calls) == ["1", "2"]
+        assert attempts_of(receiver.calls)[:2] == ["1", "2"]
 
     play(scene())
 
