@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 from langchain_core.runnables import RunnableConfig
@@ -14,6 +15,7 @@ from msgspec import UNSET
 
 from adapters.langgraph.checkpoints import Checkpoints, Saver
 from adapters.langgraph.encode import raw
+from adapters.langgraph.fence import Fence, Gate
 from adapters.langgraph.load import Graph, Loaded, Source
 from adapters.langgraph.native import check_nodes, located
 from adapters.langgraph.options import GraphOptions
@@ -35,6 +37,18 @@ class Threads(ThreadState):
         self._agent = site.agent
         self._source = source
         self._checkpoints = checkpoints
+        self._gates: WeakValueDictionary[str, Gate] = WeakValueDictionary()
+        """Of the last run of each thread, for as long as anything of that goes on."""
+
+    def fenced(self, thread_key: str, saver: Saver) -> Fence:
+        """What a run of the thread is to use in place of `saver`."""
+        fence = Fence(saver)
+        self._gates[thread_key] = fence.gate
+        return fence
+
+    async def seal(self, thread: ThreadName) -> None:
+        if (gate := self._gates.get(thread.key)) is not None:
+            await gate.shut()
 
     async def saver(self, loaded: Loaded) -> Saver | None:
         """Where the graph's lasting threads are; None for a graph that keeps none."""
@@ -74,6 +88,7 @@ class Threads(ThreadState):
     ) -> Checkpoint:
         async with self._opened(thread) as (graph, config, _):
             config["metadata"] = {"graph_id": self._agent}
+            config["configurable"]["checkpoint_ns"] = ""
             with _refusals():
                 written = [[_update(update) for update in step] for step in steps]
                 made = await graph.abulk_update_state(located(config, checkpoint), written)
