@@ -21,7 +21,7 @@ from proxy.api.chat import ChatCompletions
 from proxy.api.crons import CronRooms
 from proxy.api.errors import HANDLERS
 from proxy.api.gate import Gate
-from proxy.api.native import about, hearing, joins, records, threads
+from proxy.api.native import about, hearing, joins, protocol, records, threads
 from proxy.api.native import runs as native_runs
 from proxy.api.native import states as thread_states
 from proxy.api.native.mounts import Mount, mounts
@@ -164,6 +164,7 @@ class Application:
             *records.routes(mount, self._rooms),
             *joins.routes(mount, self._rooms),
             *hearing.routes(mount, self._rooms),
+            *protocol.routes(mount, self._rooms),
             *runs.routes(self.manager, shows_gone=mount.shows_gone),
         ]
 

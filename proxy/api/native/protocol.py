@@ -1,0 +1,108 @@
+"""The routes of the event protocol, which LangGraph's newer clients speak; its web socket is in `sockets.py`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
+
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from litestar.types import ASGIApp
+
+from proxy.api.asgi import Receive
+from proxy.api.client import Delivery
+from proxy.api.errors import Dialect, refusing
+from proxy.api.native.commands import Commands, Place
+from proxy.api.native.ids import kept_id
+from proxy.api.native.mounts import Mount
+from proxy.api.native.rooms import Rooms
+from proxy.api.native.thread_stream import follow_thread
+from proxy.api.openapi import BODY
+from proxy.api.parse import decode, read_body
+from proxy.api.streaming import EventStream
+from proxy.errors import BadRequest
+from proxy.model import Run
+from proxy.wire.commands import Answer, Command, Failure, Listening, decode_listening
+from proxy.wire.conversation import listed
+from proxy.wire.langgraph import Cursor, Told
+from proxy.wire.langgraph import Place as ThreadPlace
+from proxy.wire.protocol import Chronicle, ProtocolStream
+
+FROM_THE_START = ThreadPlace()
+
+
+def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
+    commands = Commands(mount, rooms)
+
+    @post("/threads/{thread_id:str}/commands", status_code=200, opt={BODY: Command})
+    async def command_thread(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Response[Answer]:
+        sent = await read_body(cast(Receive, request.receive))
+        command = commands.read(sent)
+        if isinstance(command, Failure):
+            return Response(command, status_code=400)
+        place = Place(
+            caller=request.scope["state"]["caller"],
+            thread_id=kept_id(thread_id),
+            headers=tuple(request.scope["headers"]),
+        )
+        return Response(await commands.obey(place, command, sent), status_code=200)
+
+    @post("/threads/{thread_id:str}/stream/events", status_code=200, opt={BODY: Listening})
+    async def listen_to_events(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ASGIApp:
+        asked = decode(await read_body(cast(Receive, request.receive)), decode_listening, rooms.limits)
+        if asked.fault is not None:
+            raise BadRequest(asked.fault, param="channels")
+        wire = ProtocolStream(asked.view, mount.wire, since=asked.since or 0)
+        tenant = request.scope["state"]["caller"].tenant
+
+        def follow(*, idle: float, **_: Any) -> AsyncGenerator[list[Told]]:
+            return followed(rooms, tenant, kept_id(thread_id), wire, idle)
+
+        delivery = Delivery(
+            keepalive=mount.settings.keepalive,
+            first_byte=0.0,
+            send_timeout=mount.settings.send_timeout,
+            steady=True,
+            on_leave=lambda: None,
+        )
+        refuse = refusing(Dialect.LANGGRAPH, request.scope["state"]["request_id"])
+        return cast(ASGIApp, EventStream(follow, wire, delivery, refuse))
+
+    return [command_thread, listen_to_events]
+
+
+async def followed(
+    rooms: Rooms, tenant: str, thread_id: str, wire: ProtocolStream, idle: float
+) -> AsyncGenerator[list[Told]]:
+    """All runs of the thread; the last batch is followed by the end of the wire."""
+    listener = Listener(rooms, wire.chronicle)
+    batches = follow_thread(rooms.manager, tenant, thread_id, FROM_THE_START, idle=idle, listener=listener)
+    async with aclosing(batches):
+        async for batch in batches:
+            yield batch
+    wire.ended = True
+    yield []
+
+
+class Listener:
+    """Opens the chapter of each run that begins on a thread; what is no longer kept of one is passed over."""
+
+    def __init__(self, rooms: Rooms, chronicle: Chronicle) -> None:
+        self._rooms = rooms
+        self._chronicle = chronicle
+        self._run: Run | None = None
+
+    async def begin(self, run: Run, cursor: Cursor) -> int:
+        if self._run is not None:
+            self._chronicle.end(self._run)
+        self._run = run
+        agent = self._rooms.agents.named(run.agent)
+        frames = agent is None or agent.adapter.native
+        before = listed(await self._rooms.states.before(run))
+        self._chronicle.begin(run, frames=frames, before=before)
+        return 0
+
+    async def skip(self, run: Run, after: int) -> int | None:
+        return None
