@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from proxy.events import Entry, Failed, Frame
+from proxy.events import Entry, Failed, Frame, Paused
 from proxy.transcript import class_of
-from proxy.wire.frames import FrameMaker
+from proxy.wire.frames import FrameMaker, questions
 from proxy.wire.langgraph import Problem
 
 EMPTY = b"{}"
@@ -51,9 +51,18 @@ class ValuesFold:
         for frame in frames:
             if frame.mode == "values" and not frame.ns:
                 self._values = bytes(frame.data)
+        if isinstance(event, Paused) and len(event.interrupts) > 1:
+            self._values = asking(self._values, event)
 
     def answer(self) -> bytes:
         return self._values
+
+
+def asking(values: bytes, paused: Paused) -> bytes:
+    """These values with all that is asked: each of their frames holds one question."""
+    known = msgspec.json.decode(values, type=dict[str, Raw]) if values.startswith(b"{") else {}
+    known["__interrupt__"] = Raw(msgspec.json.encode(questions(paused.interrupts)))
+    return msgspec.json.encode(known)
 
 
 def broken(failed: Failed) -> bytes:
