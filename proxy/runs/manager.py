@@ -320,8 +320,8 @@ class RunManager:
     async def cancel(self, tenant: str, run_id: str, action: Action = "interrupt") -> list[Run]:
         """Cancel a run, the run of its turn that is under way, or all runs of a group; return their records.
 
-        A run that has ended already is returned as it is. That a waiting run never starts is durable when this
-        returns. Raises `NotFound`.
+        A run that has ended already, or whose other end is being stored, is returned as it ended. That a waiting run
+        never starts is durable when this returns. Raises `NotFound`.
         """
         live = self._live(tenant, run_id)
         if not live:
@@ -330,10 +330,9 @@ class RunManager:
             if not live:
                 self._doomed.update((run.run_id, action) for run in runs if not run.ended)
                 return runs
-        waiting = [execution for execution in live if not execution.started]
-        for execution in live:
-            execution.stop(Cancelled(action=action))
-        for execution in waiting:
+        awaited = [execution for execution in live if not execution.started]
+        awaited += [one for one in live if not one.stop(Cancelled(action=action)) and not one.cancelled]
+        for execution in awaited:
             await asyncio.shield(execution.done)
         return [execution.run for execution in live]
 

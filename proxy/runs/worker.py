@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from proxy.adapter import RunInput
 from proxy.errors import LeaseLost, ProxyError, RunTimeout, Unavailable
-from proxy.events import FINAL, Completed, Event, Failed, Final, TextDelta, Usage
+from proxy.events import FINAL, Cancelled, Completed, Event, Failed, Final, TextDelta, Usage
 from proxy.model import Pause, Run, ThreadOutcome
 from proxy.runs.ends import ended, left, pause_of
 from proxy.runs.keeper import Keeper, NothingToDo
@@ -65,7 +65,7 @@ class Execution:
         self._tally = Tally()
         self._verdict: Final | None = None
         self._begun = False
-        self._decided = False
+        self.decided = False
         """The agent has let go, was abandoned or never began: what the run ends in is certain."""
         self._settling = False
         self._task: asyncio.Task[None] | None = None
@@ -80,6 +80,11 @@ class Execution:
     def started(self) -> bool:
         return self._task is not None
 
+    @property
+    def cancelled(self) -> bool:
+        """Somebody has cancelled it, and so it ends."""
+        return isinstance(self._verdict, Cancelled)
+
     def start(self, agent: Stream, asked: RunInput) -> None:
         """Run the agent, which begins only in the task: what it raises at once is a failure like any other."""
         loop, timeout = self._loop, self.bounds.timeout
@@ -92,7 +97,7 @@ class Execution:
 
         An agent that does not stop within the grace time is abandoned.
         """
-        if self._verdict is not None or self._decided:
+        if self._verdict is not None or self.decided:
             return False
         self._verdict = verdict
         if self._task is None:
@@ -131,9 +136,9 @@ class Execution:
     async def _end(self, final: Final) -> None:
         """The agent has let go or is abandoned: look after the thread, then write the end. Only the first call counts,
         for the thread of an agent that lets go later may belong to another run by then."""
-        if self._decided:
+        if self.decided:
             return
-        self._decided = True
+        self.decided = True
         if self._grace is not None:
             self._grace.cancel()
         outcome = None if self._keeper is None else await self._leave(self._keeper, final)
@@ -189,7 +194,7 @@ class Execution:
         """Write the end, however long the store is away, up to the limit; then tell the readers anyway."""
         if self._settling:
             return
-        self._decided = self._settling = True
+        self.decided = self._settling = True
         for timer in (self._watch, self._grace):
             if timer is not None:
                 timer.cancel()
@@ -220,7 +225,7 @@ class Execution:
             await retrying(self.log.settle, final, run, pause, thread=thread)
 
     def _abandon(self) -> None:
-        if self._task is None or self._task.done() or self._decided or self._verdict is None:
+        if self._task is None or self._task.done() or self.decided or self._verdict is None:
             return
         logger.error("an agent did not stop and was abandoned", run_id=self.run.run_id, agent=self.run.agent)
         self._settler = self._loop.create_task(self._end(self._verdict))
@@ -234,5 +239,5 @@ class Execution:
             self.stop(failed(RunTimeout()))
         elif quiet <= 0:
             self.stop(failed(RunTimeout("The agent was silent for too long.")))
-        elif not self._decided:
+        elif not self.decided:
             self._watch = loop.call_later(min(left, quiet), self._look)
