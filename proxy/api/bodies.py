@@ -25,4 +25,6 @@ def fitting(sent: bytes, decoder: msgspec.json.Decoder[T], limits: RequestLimits
     try:
         return decode(sent, decoder, limits)
     except BadRequest as error:
-        raise Unprocessable(error.message, param=error.param) from error
+        # This dialect has no field for the place, so the text must name it.
+        named = not error.param or error.message.startswith(error.param)
+        raise Unprocessable(error.message if named else f"{error.param}: {error.message}", param=error.param) from error

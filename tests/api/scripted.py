@@ -55,10 +55,10 @@ class House(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_house(agents: dict[str, Agent] | None = None) -> AsyncIterator[House]:
-    settings = Settings(
-        agents=agents or {"script": SCRIPT}, store="memory://", server=ServerSettings(api_keys=KEYS, drain=0)
-    )
+async def open_house(agents: dict[str, Agent] | None = None, **more: Any) -> AsyncIterator[House]:
+    """`more` are settings."""
+    usual: dict[str, Any] = {"store": "memory://", "server": ServerSettings(api_keys=KEYS, drain=0)}
+    settings = Settings(agents=agents or {"script": SCRIPT}, **{**usual, **more})
     application = app.create(settings)
     bound, up = bind("127.0.0.1", 0), asyncio.Event()
     server = Server(application, settings, up.set)
@@ -73,11 +73,11 @@ async def open_house(agents: dict[str, Agent] | None = None) -> AsyncIterator[Ho
         await serving
 
 
-def visit(scene: Callable[[House], Awaitable[None]], agents: dict[str, Agent] | None = None) -> None:
-    """Play a scene in a house of its own."""
+def visit(scene: Callable[[House], Awaitable[None]], agents: dict[str, Agent] | None = None, **more: Any) -> None:
+    """Play a scene in a house of its own; `more` are settings."""
 
     async def play() -> None:
-        async with open_house(agents) as house:
+        async with open_house(agents, **more) as house:
             await scene(house)
 
     asyncio.run(asyncio.wait_for(play(), 3 * PATIENCE))

@@ -1,0 +1,49 @@
+"""How the tests of the native routes ask, and read what they get."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import msgspec
+
+from proxy.model import new_id
+
+STARTS: dict[str, Any] = {"assistant_id": "script", "if_not_exists": "create"}
+MOUNTS = ("", "/api")
+
+
+def on(thread_id: str, what: str = "", mount: str = "") -> str:
+    """The path of a thread's runs."""
+    return f"{mount}/threads/{thread_id}/runs{what}"
+
+
+def new_thread() -> str:
+    return new_id()
+
+
+def events(body: str) -> list[tuple[str, Any]]:
+    """Names and contents of a whole stream's events."""
+    found = []
+    for block in body.replace("\r\n", "\n").split("\n\n"):
+        fields = dict(line.partition(": ")[::2] for line in block.split("\n") if line and not line.startswith(":"))
+        if fields:
+            found.append((fields["event"], msgspec.json.decode(fields["data"])))
+    return found
+
+
+def names(body: str) -> list[str]:
+    return [name for name, _ in events(body)]
+
+
+async def lines(answer: httpx2.Response) -> AsyncIterator[str]:
+    """The lines of a stream as they come, empty ones left out."""
+    async for line in answer.aiter_lines():
+        if line:
+            yield line
+
+
+def said(values: Any) -> list[str]:
+    """The texts of a state's messages."""
+    return [message["content"] for message in values["messages"]]
