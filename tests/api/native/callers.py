@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import httpx2
 from langgraph_sdk.sse import BytesLineDecoder, SSEDecoder
 
+from proxy.events import Event
 from proxy.model import new_id
 from proxy.testing import ScriptedRun
 from tests.api.scripted import House
@@ -96,7 +97,7 @@ async def made(house: House, thread: str | None = None, mount: str = "", **field
     return Made(thread, run_id, run)
 
 
-async def ended(house: House, *words: str, mount: str = "", **fields: Any) -> Made:
+async def ended(house: House, *words: str | Event, mount: str = "", **fields: Any) -> Made:
     """A run that said this and ended; its end is stored."""
     one = await made(house, mount=mount, **fields)
     await one.run.say(*words)

@@ -14,7 +14,7 @@ from tests.api.scripted import OTHER, House, visit
 from tests.wire.entries import raw
 
 ALL = ["values", "updates", "messages-tuple", "custom"]
-TUPLES = {"stream_mode": ["messages-tuple"]}
+TUPLES: dict[str, Any] = {"stream_mode": ["messages-tuple"]}
 
 
 def names(events: list[Heard]) -> list[str]:
@@ -206,7 +206,7 @@ PLACES = ["999999", "-2", "-1.5", "abc", "1.2.3", "1:2", "9" * 40, f"{new_id()}:
 def test_c14_a_place_that_is_not_there_is_refused_or_the_end(mount: str, place: str) -> None:
     async def scene(house: House) -> None:
         one = await made(house, mount=mount)
-        path, header = f"{mount}{one.path}/stream", {"last-event-id": place.encode()}
+        path, header = f"{mount}{one.path}/stream", {b"last-event-id": place.encode()}
         live = await house.http.get(path, headers=header)
         assert live.status_code == 422
         assert "Last-Event-ID" in live.json()["detail"]
