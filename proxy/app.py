@@ -21,7 +21,7 @@ from proxy.api.chat import ChatCompletions
 from proxy.api.crons import CronRooms
 from proxy.api.errors import HANDLERS
 from proxy.api.gate import Gate
-from proxy.api.native import about, hearing, joins, protocol, records, threads
+from proxy.api.native import about, hearing, joins, protocol, records, sockets, threads
 from proxy.api.native import runs as native_runs
 from proxy.api.native import states as thread_states
 from proxy.api.native.mounts import Mount, mounts
@@ -147,7 +147,10 @@ class Application:
                 *own,
                 *openapi.routes(lambda: [*own, *native, *self._native(root)]),
                 *(
-                    Router(mount.prefix or "/", route_handlers=[*native, *self._native(mount)])
+                    Router(
+                        mount.prefix or "/",
+                        route_handlers=[*native, *self._native(mount), *sockets.routes(mount, self._rooms)],
+                    )
                     for mount in mounts(self._settings.dialects)
                 ),
             ],

@@ -24,6 +24,8 @@ Header = tuple[bytes, bytes]
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _LONGEST = 16 * 1024
 _LONGEST_USER = 256
+OFFERED = b"x-api-key."
+"""How the offered protocol of a web socket begins that is a key: browsers can send no other header with one."""
 _REFUSED = "The API key is missing or wrong. Send it as `Authorization: Bearer <key>` or as `x-api-key: <key>`."
 
 
@@ -92,16 +94,25 @@ class Auth:
 
 def _credential(headers: list[Header]) -> bytes:
     """The key or token that was sent; `Authorization` goes before `x-api-key` if it is a bearer's."""
-    credential = b""
+    credential = offered = b""
     for name, value in headers:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             credential = value[7:].strip()
             break
         if name == b"x-api-key":
             credential = value.strip()
+        elif name == b"sec-websocket-protocol":
+            offered = offered or _offered(value)
+    credential = credential or offered
     if not credential or len(credential) > _LONGEST:
         raise Unauthorized(_REFUSED)
     return credential
+
+
+def _offered(protocols: bytes) -> bytes:
+    """The key among the protocols that a web socket offers to speak."""
+    named = (protocol.strip() for protocol in protocols.split(b","))
+    return next((name[len(OFFERED) :] for name in named if name.startswith(OFFERED)), b"")
 
 
 def _bearer(claims: Claims | None) -> Caller:

@@ -24,6 +24,9 @@ from proxy.settings import RequestLimits
 
 MAX_HEADERS = 64 * 1024
 """Bytes of a request's head that arrive after its first packet; the gate counts exactly."""
+SOCKET_HEADERS = 128
+SOCKET_LINE = 8000
+"""Headers, and bytes of each, that the web socket protocol takes; it says nothing to who sends more."""
 
 
 def connection(limits: RequestLimits) -> type[asyncio.Protocol]:
@@ -106,6 +109,7 @@ class Connection(HttpToolsProtocol):
         self._read_timeout = limits.read_timeout
         self._deadline: asyncio.TimerHandle | None = None
         self._head = 0
+        self._is_socket = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -136,14 +140,14 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        if self.scope["http_version"] == "1.0":
+        if self.scope["http_version"] == "1.0" and self.cycle is not None:
             del self.scope["state"]["link"]
             self.cycle.send = Unframed(self.cycle)  # type: ignore[method-assign]
 
     def data_received(self, data: bytes) -> None:
         in_head = self._in_head()
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._is_socket or self.transport.is_closing():
             return
         if not self._in_head():
             self._head = 0
@@ -156,6 +160,17 @@ class Connection(HttpToolsProtocol):
             self._arm()
         else:
             self._disarm()
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection is a web socket's from here on, and no longer ours: that protocol has bounds of its own."""
+        longest = max((len(name) + len(value) for name, value in self.headers), default=0)
+        if len(self.headers) > SOCKET_HEADERS or max(longest, len(self.url)) > SOCKET_LINE:
+            self._refuse(HeadersTooLarge(f"A header of a web socket's request is larger than {SOCKET_LINE} bytes."))
+            return
+        self._disarm()
+        self._is_socket = True
+        self.app_state = {name: value for name, value in self.app_state.items() if name != "link"}
+        super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(BadRequest(msg))

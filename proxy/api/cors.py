@@ -23,6 +23,12 @@ class Cors:
         self._any = "*" in origins
         self._origins = frozenset(origin.rstrip("/").lower().encode() for origin in origins)
 
+    def admits(self, origin: bytes | None, host: bytes) -> bool:
+        """Whether a web socket may be opened: browsers open them without asking, and only say for which page."""
+        if origin is None or self._any or origin.lower() in self._origins:
+            return True
+        return origin.lower().partition(b"://")[2] == host.lower()
+
     def headers(self, origin: bytes | None) -> tuple[Header, ...]:
         """What an answer to a request from `origin` needs so that the page may read it."""
         if self._any:

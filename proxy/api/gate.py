@@ -21,7 +21,7 @@ from proxy.api.auth import Auth, Caller
 from proxy.api.client import Header, Reply
 from proxy.api.cors import Cors
 from proxy.api.errors import InternalError, dialect_of, reply_to
-from proxy.errors import BadRequest, Draining, HeadersTooLarge, ProxyError, TooLarge, Unsupported
+from proxy.errors import BadRequest, Draining, Forbidden, HeadersTooLarge, NotFound, ProxyError, TooLarge, Unsupported
 from proxy.settings import RequestLimits, Settings
 
 PUBLIC = frozenset({"/", "/health", "/ready", "/ok", "/api/ok", "/openapi.json", "/docs"})
@@ -41,6 +41,7 @@ _WATCHED = frozenset(
         b"transfer-encoding",
         b"content-encoding",
         b"origin",
+        b"host",
         b"access-control-request-method",
         b"access-control-request-headers",
     }
@@ -73,13 +74,15 @@ class Gate:
         self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await (self._app if scope["type"] == "lifespan" else _close)(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
             return
-        exchange = Exchange(scope, send)
+        exchange = Exchange(scope, send) if scope["type"] == "http" else Handshake(scope, send)
         try:
             asked = self._look(exchange, scope["headers"])
             reply = self._preflight(exchange, asked) if self._cors.on else None
+            if scope["type"] != "http" and not self._cors.admits(asked.origin, asked.host):
+                raise Forbidden("This origin may not open a web socket here; the server's `cors` names those that may.")
             if reply is not None:
                 await exchange.reply(reply)
                 return
@@ -145,7 +148,18 @@ class Gate:
 class Asked:
     """The headers of a request that matter at the gate."""
 
-    __slots__ = ("chunked", "encoding", "headers", "length", "origin", "preflight", "request_id", "size", "wanted")
+    __slots__ = (
+        "chunked",
+        "encoding",
+        "headers",
+        "host",
+        "length",
+        "origin",
+        "preflight",
+        "request_id",
+        "size",
+        "wanted",
+    )
 
     def __init__(self, headers: list[Header]) -> None:
         size = 0
@@ -162,6 +176,7 @@ class Asked:
         self.chunked = b"transfer-encoding" in known
         self.encoding = get(b"content-encoding", b"").strip().lower()
         self.origin = get(b"origin")
+        self.host = get(b"host", b"")
         self.preflight = b"access-control-request-method" in known
         self.wanted = get(b"access-control-request-headers", b"")
 
@@ -174,7 +189,7 @@ class Exchange:
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
         self.began = time.perf_counter()
-        self.method: str = scope["method"]
+        self.method: str = scope.get("method", "WEBSOCKET")
         path: str = scope["path"]
         if root := scope.get("root_path"):
             path = path.removeprefix(root) or "/"
@@ -216,6 +231,24 @@ class Exchange:
             await self.reply(reply_to(error, dialect_of(self.path), self.request_id))
 
 
+class Handshake(Exchange):
+    """A request for a web socket: refused as any other; once it is accepted, all else is said on the socket."""
+
+    __slots__ = ()
+
+    def send(self, message: Message) -> Coroutine[Any, Any, None]:
+        kind = message["type"]
+        if kind == "websocket.accept":
+            message = self._dressed({**message, "status": 101})
+        elif kind == "http.response.start":
+            message = {**self._dressed(message), "type": "websocket.http.response.start"}
+        elif kind == "http.response.body":
+            message = {**message, "type": "websocket.http.response.body"}
+        elif kind == "websocket.close" and not self.status:
+            return self.fail(NotFound("There is no web socket at this path."))
+        return self._send(message)
+
+
 def _counted(receive: Receive, limits: RequestLimits) -> Receive:
     """A chunked body tells its size only as it comes."""
     seen = 0
@@ -240,8 +273,3 @@ def _fits(length: bytes, limits: RequestLimits) -> None:
 
 def _oversized(limits: RequestLimits) -> TooLarge:
     return TooLarge(f"The body is larger than {limits.body} bytes.")
-
-
-async def _close(scope: Scope, receive: Receive, send: Send) -> None:
-    """No web sockets here: closing before accepting is a 403."""
-    await send({"type": "websocket.close", "code": 1008})
