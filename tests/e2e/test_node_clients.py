@@ -64,7 +64,7 @@ def test_the_documentation_names_the_versions_that_are_tried() -> None:
     page = (CLIENTS.parent.parent / "docs" / "clients.md").read_text("utf-8")
     locked = json.loads((CLIENTS / "package.json").read_text())["dependencies"].values()
     for number in (*locked, version("openai"), version("langchain-openai")):
-        assert number in page
+        assert number.rpartition("@")[2] in page
 
 
 def test_openai_streams(ask: Ask) -> None:

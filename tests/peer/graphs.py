@@ -14,7 +14,7 @@ import operator
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
@@ -25,6 +25,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.stream.transformers import CustomTransformer
 from langgraph.types import Command, Send, interrupt
+from typing_extensions import TypedDict
 
 NUMBERS = itertools.count(1)
 SPENT: Any = {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7}
@@ -50,6 +51,9 @@ class Actor(BaseChatModel):
 
     def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **_: Any) -> ChatResult:
         raise NotImplementedError
+
+    def _should_stream(self, **_: Any) -> bool:
+        return True
 
     async def _astream(self, messages: Any, stop: Any = None, **_: Any) -> AsyncIterator[ChatGenerationChunk]:
         for word in _asked(messages).split():
