@@ -223,11 +223,20 @@ class ThreadManager:
             raise BadRequest(UNASSIGNED)
         name = name_of(thread)
         made = await threads.update(name, steps, checkpoint)
-        outcome = outcome_of(Completed(finish_reason="stop"), await threads.state(name))
+        state = await threads.state(name)
+        outcome = outcome_of(Completed(finish_reason="stop"), state)
         # Why the last run broke off stays known: its next run has to mend what that left.
         outcome = msgspec.structs.replace(outcome, fault=thread.outcome.fault)
         await self._store.leave_thread(thread.tenant, thread.thread_id, outcome)
+        if not state.next:
+            await self._drop_questions(thread)
         return made
+
+    async def _drop_questions(self, thread: Thread) -> None:
+        """A thread with nothing left to do waits for no answer; what its client was asked to do, it may still do."""
+        for pause in await self._store.pauses(thread.tenant, thread.thread_id):
+            if pause.interrupts:
+                await self._store.drop_pause(thread.tenant, pause.run_id)
 
     async def _threads(self, thread: Thread) -> ThreadState | None:
         """Who keeps the thread's state; None where it has no agent."""

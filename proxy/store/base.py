@@ -258,6 +258,10 @@ class RunStore(Protocol):
         With `answered`, those that were answered and would not have expired yet, instead. At most `MOST_PAUSES`."""
         ...
 
+    async def drop_pause(self, tenant: str, run_id: str) -> None:
+        """Forget what a run asked, if it is still open: nobody can answer it any more."""
+        ...
+
     async def sweep(self, *, before: float, keep: int, gone: float = 0.0) -> list[Run]:
         """Delete a bounded number of ended runs: older than `before` (seconds since 1970), beyond the newest `keep`
         (0: no bound), or rolled back before `gone`. Returns them, so that adapters can forget their threads."""

@@ -163,6 +163,11 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
             and agent in (None, pause.agent)
         ]
 
+    async def drop_pause(self, tenant: str, run_id: str) -> None:
+        known = self._pauses.get(run_id)
+        if known is not None and known.tenant == tenant and known.answered_by is None:
+            del self._pauses[run_id]
+
     async def sweep(self, *, before: float, keep: int, gone: float = 0.0) -> list[Run]:
         ended = sorted((run for run in self._runs.values() if run.ended), key=lambda run: run.updated_at)
         spare = len(ended) - keep if keep else 0

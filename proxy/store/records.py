@@ -102,6 +102,13 @@ def pauses(
     return [pause_of(row) for row in connection.execute(asked.order_by(column.run_id.desc()).limit(MOST_PAUSES))]
 
 
+def drop_pause(connection: Connection, tenant: str, run_id: str) -> None:
+    """See `RunStore.drop_pause`."""
+    column = pauses_table.c
+    mine = (column.tenant == tenant) & (column.run_id == run_id) & column.answered_by.is_(None)
+    connection.execute(delete(pauses_table).where(mine))
+
+
 def insert_run(connection: Connection, run: Run, idempotency: Idempotency | None, thread: Thread | None) -> Run:
     """See `RunStore.insert`."""
     used = None if idempotency is None else use(connection, run.tenant, idempotency.key)

@@ -176,6 +176,9 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates):
     ) -> list[Pause]:
         return await self._reader.read(records.pauses, tenant, thread_id, agent, answered)
 
+    async def drop_pause(self, tenant: str, run_id: str) -> None:
+        await self._writer.call(records.drop_pause, tenant, run_id)
+
     async def sweep(self, *, before: float, keep: int, gone: float = 0.0) -> list[Run]:
         old = await self._reader.read(records.spare, before, keep, gone)
         for tenant, runs in groupby(sorted(old, key=lambda run: run.tenant), key=lambda run: run.tenant):

@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from proxy.errors import Busy, Conflict
+from proxy.errors import Busy, Conflict, NotWaiting
 from proxy.events import NULL, Completed, Interrupt, PendingCall
 from proxy.model import Choices, Idempotency, Run, RunStatus, new_id
 from proxy.store.base import RunQuery, Store
@@ -172,6 +172,22 @@ async def a_pause_is_answered_once(store: Store) -> None:
     assert answered == msgspec.structs.replace(pause, answered_by=winner.run_id)
 
 
+async def a_pause_can_be_dropped_while_it_is_open(store: Store) -> None:
+    """By its own tenant, and until it is answered; nobody can answer it then."""
+    run, other = new_run(thread_id="t"), new_run(thread_id="t")
+    for one in (run, other):
+        await finished(store, one, pause=pause_of(one))
+    await store.insert(new_run(thread_id="t", temporary=True, resumes=other.run_id))
+    for tenant, left in (("b", 1), ("default", 0)):
+        for one in (run, other):
+            await store.drop_pause(tenant, one.run_id)
+        assert len(await store.pauses("default", "t")) == left
+    assert [pause.run_id for pause in await store.pauses("default", "t", answered=True)] == [other.run_id]
+    late = new_run(thread_id="t", temporary=True, resumes=run.run_id)
+    [refusal] = await asyncio.gather(store.insert(late), return_exceptions=True)
+    assert isinstance(refusal, NotWaiting)
+
+
 async def pauses_come_newest_first_until_they_expire(store: Store) -> None:
     """Open pauses of a thread are listed newest first, without those that have expired."""
     runs = [new_run(thread_id="t") for _ in range(3)]
@@ -248,6 +264,7 @@ PROMISES: tuple[Promise, ...] = (
     a_thread_takes_one_run_at_a_time,
     a_live_run_keeps_its_thread,
     a_pause_is_answered_once,
+    a_pause_can_be_dropped_while_it_is_open,
     pauses_come_newest_first_until_they_expire,
     a_deleted_run_leaves_nothing,
     a_stripped_run_keeps_its_record,

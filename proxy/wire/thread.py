@@ -44,34 +44,6 @@ class CheckpointPlace(Struct, frozen=True, kw_only=True):
     checkpoint_map: dict[str, Any] | UnsetType = UNSET
 
 
-class TaskRecord(Struct, frozen=True, kw_only=True):
-    """One piece of work of a graph's step; `state` is that of a sub-graph, where it was asked for."""
-
-    id: str
-    name: str
-    path: tuple[Any, ...] = ()
-    error: str | None = None
-    interrupts: tuple[Question, ...] = ()
-    checkpoint: CheckpointPlace | None = None
-    state: StateRecord | None = None
-    result: Raw = NULL
-
-
-class StateRecord(Struct, frozen=True, kw_only=True):
-    """What a thread held at one of its checkpoints; `next` are the nodes that would run now."""
-
-    values: Raw
-    next: tuple[str, ...] = ()
-    tasks: tuple[TaskRecord, ...] = ()
-    metadata: Raw = NULL
-    created_at: str | None = None
-    checkpoint: CheckpointPlace | None = None
-    parent_checkpoint: CheckpointPlace | None = None
-    interrupts: tuple[Question, ...] = ()
-    checkpoint_id: str | None = None
-    parent_checkpoint_id: str | None = None
-
-
 class Configurable(Struct, frozen=True, kw_only=True):
     """The checkpoint that an update made, in the form that a run's config takes."""
 
@@ -110,11 +82,6 @@ def thread_record(thread: Thread) -> ThreadRecord:
         interrupts=asked if ran else UNSET,
         ttl=UNSET if thread.lifetime is None else thread.lifetime,
     )
-
-
-def empty_state() -> StateRecord:
-    """Of a thread that no run has touched yet."""
-    return StateRecord(values=Raw(b"{}"))
 
 
 def updated_record(place: CheckpointPlace) -> UpdatedRecord:

@@ -225,6 +225,26 @@ def test_a_copy_goes_its_own_way(saver: str, tmp_path: Path, monkeypatch: pytest
     everywhere("nested", test, saver, tmp_path, monkeypatch)
 
 
+@pytest.mark.parametrize("saver", SAVERS)
+def test_a_thinned_thread_has_its_newest_state_and_goes_on_from_it(
+    saver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(adapter: LangGraphAdapter) -> None:
+        await asked(adapter, "nested", HELLO)
+        await adapter.threads.copy(THREAD, OTHER)
+        before, other = await whole(adapter, THREAD), await whole(adapter, OTHER)
+        assert len(before) > 3
+        await adapter.threads.keep_newest(THREAD)
+        assert await whole(adapter, THREAD) == [before[0], before[1]]
+        assert await whole(adapter, OTHER) == other
+        await events_of(adapter, resume("nested"))
+        end, *_, start = await adapter.threads.history(THREAD, limit=10)
+        assert (end.next, start.checkpoint) == ((), before[0].checkpoint)
+        await adapter.threads.keep_newest(ThreadName(thread_id="none"))
+
+    everywhere("nested", test, saver, tmp_path, monkeypatch)
+
+
 async def whole(adapter: LangGraphAdapter, thread: ThreadName) -> list[State]:
     now = await adapter.threads.state(thread, subgraphs=True)
     return [now, *await adapter.threads.history(thread, limit=100)]

@@ -11,13 +11,9 @@ from proxy.events import Interrupt
 from proxy.model import Fault, Lifetime, Thread, ThreadOutcome, ThreadStatus
 from proxy.wire.assistants import AssistantRecord, SchemasRecord
 from proxy.wire.crons import CronRecord
-from proxy.wire.frames import Question
 from proxy.wire.items import ItemRecord
 from proxy.wire.thread import (
     CheckpointPlace,
-    StateRecord,
-    TaskRecord,
-    empty_state,
     selected,
     thread_record,
     updated_record,
@@ -71,41 +67,6 @@ def test_a_thread_whose_run_broke_off_says_why() -> None:
     assert told(thread_record(msgspec.structs.replace(thread, busy=True)))["status"] == "busy"
 
 
-def test_the_state_of_an_empty_thread() -> None:
-    assert told(empty_state()) == {
-        "values": {},
-        "next": [],
-        "tasks": [],
-        "metadata": None,
-        "created_at": None,
-        "checkpoint": None,
-        "parent_checkpoint": None,
-        "interrupts": [],
-        "checkpoint_id": None,
-        "parent_checkpoint_id": None,
-    }
-
-
-def test_a_state_and_what_its_tasks_ask() -> None:
-    asked = (Question(raw("ok?"), "i"),)
-    task = TaskRecord(id="task", name="review", path=("__pregel_pull", "review"), interrupts=asked)
-    state = StateRecord(values=raw({"n": 1}), next=("review",), tasks=(task,), interrupts=asked, checkpoint=PLACE)
-    found = told(state)
-    assert found["checkpoint"] == {"thread_id": "t-1", "checkpoint_ns": "", "checkpoint_id": "c-2"}
-    assert found["tasks"] == [
-        {
-            "id": "task",
-            "name": "review",
-            "path": ["__pregel_pull", "review"],
-            "error": None,
-            "interrupts": [{"value": "ok?", "id": "i", "response_schema": None}],
-            "checkpoint": None,
-            "state": None,
-            "result": None,
-        }
-    ]
-
-
 def test_an_update_says_where_it_put_the_state() -> None:
     place = {"thread_id": "t-1", "checkpoint_ns": "", "checkpoint_id": "c-2"}
     assert told(updated_record(PLACE)) == {"checkpoint": place, "configurable": place, "checkpoint_id": "c-2"}
@@ -121,8 +82,6 @@ def test_a_caller_may_select_fields() -> None:
 @pytest.mark.parametrize(
     ("record", "official"),
     [
-        (StateRecord, schema.ThreadState),
-        (TaskRecord, schema.ThreadTask),
         (AssistantRecord, schema.Assistant),
         (SchemasRecord, schema.GraphSchema),
         (CronRecord, schema.Cron),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
+import msgspec
 import pytest
+from langgraph_sdk import schema
 
+from proxy.adapter import State, StateTask
 from proxy.api.native.mounts import mounts
 from proxy.model import new_id
 from proxy.runs.threads import METADATA
@@ -150,6 +153,11 @@ def test_a_state_is_written_read_and_branched_from(prefix: str, agent: str, firs
         assert (await desk.ask("GET", f"{path}/state"))["parent_checkpoint_id"] == at["checkpoint_id"]
 
     visit(scene, AGENTS)
+
+
+@pytest.mark.parametrize(("shape", "official"), [(State, schema.ThreadState), (StateTask, schema.ThreadTask)])
+def test_a_state_has_all_fields_of_the_official_one(shape: type[msgspec.Struct], official: Any) -> None:
+    assert set(get_type_hints(official)) <= {field.encode_name for field in msgspec.structs.fields(shape)}
 
 
 @pytest.mark.parametrize("agent", ["count", "script"])
@@ -373,6 +381,32 @@ def test_a_patched_state_is_a_thread_with_new_metadata() -> None:
         path = await desk.made()
         assert await desk.ask("PATCH", f"{path}/state", 204, json={"metadata": {"k": 1}}) is None
         assert (await desk.ask("GET", path))["metadata"] == {"graph_id": "count", "k": 1}
+
+    visit(scene, AGENTS)
+
+
+def test_an_update_answers_a_question_or_leaves_it_to_be_asked_again() -> None:
+    async def scene(house: House) -> None:
+        desk = Desk(house)
+
+        async def asked() -> str:
+            path = await desk.made("review")
+            body = {"assistant_id": "review", "input": {"draft": "d"}}
+            await desk.post(f"{path}/runs/wait", **body)
+            thread = await desk.ask("GET", path)
+            assert (thread["status"], len(thread["interrupts"])) == ("interrupted", 1)
+            return path
+
+        path = await asked()
+        await desk.post(f"{path}/state", values={"verdict": "good"}, as_node="review")
+        thread = await desk.ask("GET", path)
+        assert (thread["status"], thread["interrupts"], thread["values"]["verdict"]) == ("idle", {}, "good")
+        assert await house.app.manager.pauses("default", path[1:], "review") == []
+        path = await asked()
+        await desk.post(f"{path}/state", values={"draft": "better"}, as_node="draft_it")
+        assert (await desk.ask("GET", path))["status"] == "interrupted"
+        resume = {"assistant_id": "review", "command": {"resume": "fine"}}
+        assert await desk.post(f"{path}/runs/wait", **resume) == {"draft": "better", "verdict": "fine"}
 
     visit(scene, AGENTS)
 
