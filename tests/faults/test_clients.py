@@ -142,7 +142,13 @@ def test_c06_a_thousand_streams_at_once_all_end_correctly(server: Server) -> Non
         text = f"say Hel\ngate {gate}\nsay lo"
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(
-            request(text, f"crowd-{number}", model=("actor", "prompt")[number % 2], extra="connection: close\r\n")
+            request(
+                text,
+                f"crowd-{number}",
+                model=("actor", "prompt")[number % 2],
+                extra="connection: close\r\n",
+                runwire={"keepalive": False},
+            )
         )
         begun = await reader.readuntil(b'"Hel"')
         waiting.release()
