@@ -277,6 +277,9 @@ class ThreadState(ABC):
     async def rollback(self, thread: ThreadName, mark: Mark) -> None:
         """Take back all that happened to the thread since, sub-graphs and answers to questions included."""
 
+    async def seal(self, thread: ThreadName) -> None:
+        """Called when a run has ended: nothing that it still does, abandoned or in a thread, is kept from now on."""
+
     async def check_resume(self, thread: ThreadName, checkpoint: Checkpoint | None = None) -> None:
         """Called before a run that answers is made. Raises `Conflict` where nobody is left to take an answer."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from itertools import chain
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import msgspec
 from langchain_core.runnables import RunnableConfig
@@ -82,7 +82,7 @@ class LangGraphAdapter(Adapter):
             loaded = await self._source.loaded(config, stack)
             saver = await self._saver(run, loaded)
             store = self._memories.store(loaded.graph, run.tenant)
-            graph = loaded.graph.copy({"checkpointer": saver if saver is not None else False, "store": store})
+            graph = loaded.graph.copy({"checkpointer": self._fenced(run, saver, stack), "store": store})
             config["callbacks"] = [translator.meter]
             try:
                 async with aclosing(await self._parts(run, loaded, graph, config)) as parts:
@@ -105,6 +105,14 @@ class LangGraphAdapter(Adapter):
             await self._keep(run, loaded, saver, paused=translator.paused)
             for event in translator.close():
                 yield event
+
+    def _fenced(self, run: RunInput, saver: Saver | None, stack: AsyncExitStack) -> Saver | Literal[False]:
+        """The run's own way to its checkpoints, which ends with `stack`."""
+        if saver is None or isinstance(saver, Scratch):
+            return False if saver is None else saver
+        fence = self.threads.fenced(run.thread_key, saver)
+        stack.push_async_callback(fence.gate.close)
+        return fence
 
     async def _parts(
         self, run: RunInput, loaded: Loaded, graph: Graph, config: RunnableConfig

@@ -70,6 +70,7 @@ class StateKeeper:
     async def end(self, final: Final) -> ThreadOutcome | None:
         if not self._begun:
             return None
+        await self._threads.seal(self._thread)
         if isinstance(final, Cancelled) and final.action == "rollback" and self._mark is not None:
             await self._threads.rollback(self._thread, self._mark)
         return outcome_of(final, await self._threads.state(self._thread))

@@ -65,7 +65,7 @@ class Execution:
         self._tally = Tally()
         self._verdict: Final | None = None
         self._begun = False
-        self.decided = False
+        self._decided = False
         """The agent has let go, was abandoned or never began: what the run ends in is certain."""
         self._settling = False
         self._task: asyncio.Task[None] | None = None
@@ -97,7 +97,7 @@ class Execution:
 
         An agent that does not stop within the grace time is abandoned.
         """
-        if self._verdict is not None or self.decided:
+        if self._verdict is not None or self._decided:
             return False
         self._verdict = verdict
         if self._task is None:
@@ -136,9 +136,9 @@ class Execution:
     async def _end(self, final: Final) -> None:
         """The agent has let go or is abandoned: look after the thread, then write the end. Only the first call counts,
         for the thread of an agent that lets go later may belong to another run by then."""
-        if self.decided:
+        if self._decided:
             return
-        self.decided = True
+        self._decided = True
         if self._grace is not None:
             self._grace.cancel()
         outcome = None if self._keeper is None else await self._leave(self._keeper, final)
@@ -194,7 +194,7 @@ class Execution:
         """Write the end, however long the store is away, up to the limit; then tell the readers anyway."""
         if self._settling:
             return
-        self.decided = self._settling = True
+        self._decided = self._settling = True
         for timer in (self._watch, self._grace):
             if timer is not None:
                 timer.cancel()
@@ -225,7 +225,7 @@ class Execution:
             await retrying(self.log.settle, final, run, pause, thread=thread)
 
     def _abandon(self) -> None:
-        if self._task is None or self._task.done() or self.decided or self._verdict is None:
+        if self._task is None or self._task.done() or self._decided or self._verdict is None:
             return
         logger.error("an agent did not stop and was abandoned", run_id=self.run.run_id, agent=self.run.agent)
         self._settler = self._loop.create_task(self._end(self._verdict))
@@ -239,5 +239,5 @@ class Execution:
             self.stop(failed(RunTimeout()))
         elif quiet <= 0:
             self.stop(failed(RunTimeout("The agent was silent for too long.")))
-        elif not self.decided:
+        elif not self._decided:
             self._watch = loop.call_later(min(left, quiet), self._look)

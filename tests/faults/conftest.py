@@ -11,6 +11,8 @@ import pytest
 from tests.e2e.house import HERE, Server, serving
 from tests.fakes.upstream import Upstream
 from tests.faults.attacker import KEYS, UPSTREAM_KEY, Attacker
+from tests.faults.natives import Caller
+from tests.faults.natives import config as natives_config
 
 GRAPHS = '''
 import json
@@ -84,3 +86,16 @@ def attacker(besieged: tuple[Server, Upstream]) -> Attacker:
 def behind(besieged: tuple[Server, Upstream]) -> Upstream:
     """The upstream of that server's agents."""
     return besieged[1]
+
+
+@pytest.fixture(scope="session")
+def natives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of graphs and plain agents for three tenants; see `tests.faults.natives`."""
+    with serving(tmp_path_factory.mktemp("natives"), natives_config()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def native(natives: Server) -> Caller:
+    """Tenant a of it."""
+    return Caller(natives)
