@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -24,22 +23,10 @@ lasting = pytest.mark.parametrize("hook", [name for name in HOOKS if name != "cl
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Place]]:
-    """A server that asks for a key, and one that does not."""
-    with ExitStack() as stack:
-        if os.environ.get("PEER"):
-            peer = stack.enter_context(official(tmp_path_factory.mktemp("official")))
-            yield peer, peer
-        else:
-            keyed = stack.enter_context(runwire(tmp_path_factory.mktemp("keyed")))
-            yield keyed, stack.enter_context(runwire(tmp_path_factory.mktemp("open"), key=""))
-
-
-@pytest.fixture
-def place(places: tuple[Place, Place], request: pytest.FixtureRequest) -> Place:
-    """A browser's WebSocket can send no headers, and the hook refuses to be given a key for it."""
-    keyed, keyless = places
-    return keyless if request.node.name.endswith("[websocket]") else keyed
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    serve = official if os.environ.get("PEER") else runwire
+    with serve(tmp_path_factory.mktemp("place")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

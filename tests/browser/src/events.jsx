@@ -1,5 +1,6 @@
 // `useStream` of `@langchain/react`, over the event protocol.
 import { useChannel, useMessageMetadata, useStream } from '@langchain/react';
+import { useState } from 'react';
 import { human, Row, View } from './view.jsx';
 
 function Forkable({ stream, message }) {
@@ -23,8 +24,16 @@ function Forkable({ stream, message }) {
   );
 }
 
+/** A browser's WebSocket sends no headers: its key goes as a protocol, and that of all other requests past the hook. */
+function overSocket({ apiKey, ...settings }) {
+  const authorized = (url, init) => fetch(url, { ...init, headers: { ...init?.headers, 'x-api-key': apiKey } });
+  const webSocketFactory = (url) => new WebSocket(url, [`x-api-key.${apiKey}`]);
+  return { ...settings, webSocketFactory, callerOptions: { fetch: authorized } };
+}
+
 export function Events({ settings }) {
-  const stream = useStream(settings);
+  const [given] = useState(() => (settings.transport === 'websocket' && settings.apiKey ? overSocket(settings) : settings));
+  const stream = useStream({ ...given, threadId: settings.threadId });
   const events = useChannel(stream, ['custom']);
   return (
     <View
