@@ -22,7 +22,9 @@ class Quota:
         if not self._most:
             return
         if self._left.get(tenant, 0) < 1:
-            self._left[tenant] = self._most - await self._store.count_threads(ThreadQuery(tenant=tenant))
+            count = await self._store.count_threads(ThreadQuery(tenant=tenant))
+            if self._left.get(tenant, 0) < 1:  # nobody else has counted meanwhile
+                self._left[tenant] = self._most - count
         if self._left[tenant] < 1:
             raise TooManyThreads(f"There are {self._most} threads already; delete some, or let them have a `ttl`.")
         self._left[tenant] -= 1

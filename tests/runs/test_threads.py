@@ -365,6 +365,17 @@ def test_a_tenant_has_only_so_many_threads(on: On) -> None:
     on(act, most=3)
 
 
+def test_a_flood_of_threads_is_stopped_for_its_tenant_alone(on: On) -> None:
+    async def act(house: ThreadHouse) -> None:
+        flood = await asyncio.gather(*(house.thread() for _ in range(50)), return_exceptions=True)
+        refused = [one for one in flood if isinstance(one, TooManyThreads)]
+        assert len(refused) == 40
+        assert (refused[0].status, refused[0].retryable) == (429, False)
+        assert len(await asyncio.gather(*(house.thread(tenant="b") for _ in range(10)))) == 10
+
+    on(act, most=10)
+
+
 def test_metadata_does_not_grow_without_bound(on: On) -> None:
     async def act(house: ThreadHouse) -> None:
         half = "x" * (METADATA // 2)
