@@ -62,7 +62,10 @@ class ThreadManager:
             known = await self._store.get_thread(thread.tenant, thread.thread_id)
             if known is not None:
                 return known
-        await self._quota.take(thread.tenant)
+        async with self._quota.one_more(thread.tenant):
+            return await self._made(thread, steps, if_exists)
+
+    async def _made(self, thread: Thread, steps: Steps, if_exists: Literal["raise", "do_nothing"]) -> Thread:
         if not steps:
             return await self._store.insert_thread(thread, if_exists=if_exists)
         async with self._manager.locks.of((thread.tenant, thread.thread_id)):
@@ -106,8 +109,7 @@ class ThreadManager:
 
     async def copy(self, tenant: str, thread_id: str) -> Thread:
         """A new thread with the same metadata, checkpoints and states. Raises `NotFound`, `Busy`, `TooManyThreads`."""
-        await self._quota.take(tenant)
-        async with self._quiet(tenant, thread_id) as source:
+        async with self._quota.one_more(tenant), self._quiet(tenant, thread_id) as source:
             now = time.time()
             target = msgspec.structs.replace(source, thread_id=new_id(), created_at=now, updated_at=now)
             if (threads := await self._threads(source)) is not None:
