@@ -180,7 +180,7 @@ class Narrator:
         for question in asked:
             if question.id not in self._asked:
                 self._asked.add(question.id)
-                yield Notice("input.requested", ns, Request(question.id, question.value))
+                yield Notice("input.requested", ns, Request(question.id, question.value, question.value))
 
     def _end(self, final: Final) -> Iterator[Notice]:
         """A run that was cancelled before it began was never there."""

@@ -31,10 +31,11 @@ class Lifecycle(Struct, frozen=True, omit_defaults=True):
 
 
 class Request(Struct, frozen=True):
-    """A question that a run waits with."""
+    """A question that a run waits with; the clients in JavaScript and in Python call it by different names."""
 
     interrupt_id: str
     payload: Raw
+    value: Raw
 
 
 class ToolStarted(Struct, frozen=True, tag_field="event", tag="tool-started"):
