@@ -206,8 +206,7 @@ class RunManager:
             self._start(execution, order)
         else:
             self._queues.add(Waiting(execution, order))
-            later = max((run.not_before or 0.0) - time.time(), 0.0)
-            asyncio.get_running_loop().call_later(later, self._advance, key_of(run))
+            asyncio.get_running_loop().call_soon(self._due, key_of(run), run.not_before or 0.0)
         strategy = order.choices.strategy
         if not run.temporary and strategy in ("interrupt", "rollback"):
             for other in self._queues.others(run):
@@ -227,6 +226,13 @@ class RunManager:
         execution.start(agent.adapter.stream, asked)
         if self.draining:  # it was being stored when the draining began, which therefore did not see it
             execution.stop(GOING_DOWN)
+
+    def _due(self, key: Key, at: float) -> None:
+        """A run's time has come; or not quite, for timers do not go by the clock that its time was told by."""
+        if (later := at - time.time()) > 0:
+            asyncio.get_running_loop().call_later(later, self._due, key, at)
+        else:
+            self._advance(key)
 
     def _advance(self, key: Key) -> None:
         """Let the next run of a thread start, if there is one and the thread is free."""
