@@ -83,7 +83,7 @@ class TranscriptKeeper:
         if not self._line or not (self._whole or start.idle):
             return
         try:
-            await self._transcripts.store.put_states(self._line)
+            await self._transcripts.store.put_states(tuple(self._line))  # a cancel lets it be written later
         except ProxyError:
             self._start = None
             raise
