@@ -25,6 +25,7 @@ TABLE = {
     "store": {"events", "errors", "model", *FREE},
     "runs": {*RUNS, *FREE},
     "api": {"events", "errors", "model", "transcript", "runs", "wire", "adapter", "memories", *FREE},
+    "workflows": {"events", "errors", "messages", "settings", "model", "transcript"},
     "loading": {"errors"},
     "schema": {"errors"},
     "document": {"errors"},
