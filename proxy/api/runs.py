@@ -21,7 +21,7 @@ from proxy.api.errors import Dialect, clean, refusing
 from proxy.api.streaming import EventStream
 from proxy.errors import NotFound, Unprocessable
 from proxy.events import Entry, Event
-from proxy.model import Run
+from proxy.model import Action, Run
 from proxy.runs.manager import RunManager
 from proxy.wire.record import Brief, Group, LogEncoder, Record, brief, group, record
 
@@ -43,10 +43,11 @@ def word_of(event: Event | type[Event]) -> str:
 TYPES = frozenset(map(word_of, Event.__args__))
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class Cancel(msgspec.Struct, frozen=True):
     """The query of a cancel."""
 
     wait: bool = False
+    action: Action = "interrupt"
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -82,8 +83,7 @@ def routes(manager: RunManager, *, keepalive: float = KEEPALIVE, shows_gone: boo
 
     @post("/runs/{run_id:str}/cancel")
     async def cancel_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> Answer:
-        wait = query(request, Waiting).wait
-        return await cancelled(manager, tenant_of(request), checked(run_id), wait=wait)
+        return await cancelled(manager, tenant_of(request), checked(run_id), query(request, Cancel))
 
     @get("/runs/{run_id:str}/events")
     async def read_log(request: Request[Any, Any, Any], run_id: FromPath[str]) -> ASGIApp:
@@ -119,9 +119,10 @@ def converted(given: dict[str, Any], shape: type[T]) -> T:
         raise Unprocessable(f"The query is wrong: {error}") from error
 
 
-async def cancelled(manager: RunManager, tenant: str, name: str, *, wait: bool) -> Answer:
+async def cancelled(manager: RunManager, tenant: str, name: str, asked: Cancel) -> Answer:
     """Cancel a run or a group; 202 while something of it is still under way. Raises `NotFound`."""
-    runs = await manager.cancel(tenant, name)
+    wait = asked.wait
+    runs = await manager.cancel(tenant, name, asked.action)
     if wait:
         runs = await asyncio.gather(*(manager.wait(run) for run in runs))
     status = 200 if all(run.ended for run in runs) else 202

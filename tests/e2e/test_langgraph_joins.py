@@ -81,28 +81,30 @@ async def until_said(client: LangGraphClient, thread: str, run: str) -> None:
 
 def test_a_stream_and_what_is_joined_of_it_are_the_same(server: Server) -> None:
     async def scene(client: LangGraphClient) -> None:
-        for agent, given in (("actor", does("say a b c")), ("agent", QUESTION)):
-            thread, runs = await thread_of(client), list[str]()
+        inputs: dict[str, Any] = {"actor": does("say a b c"), "agent": QUESTION}
+        for agent, given in inputs.items():
+            thread, runs = await thread_of(client), list[Any]()
             live = await told(
                 client.runs.stream(
                     thread,
                     agent,
                     input=given,
                     stream_mode=["values", "messages-tuple", "updates"],
-                    on_run_created=lambda run, runs=runs: runs.append(run["run_id"]),
+                    on_run_created=runs.append,
                 )
             )
-            joined = await told(client.runs.join_stream(thread, runs[0], last_event_id="-1"))
+            run = runs[0]["run_id"]
+            joined = await told(client.runs.join_stream(thread, run, last_event_id="-1"))
             assert joined == live
             for at, part in enumerate(live):
-                again = await told(client.runs.join_stream(thread, runs[0], last_event_id=part.id))
+                again = await told(client.runs.join_stream(thread, run, last_event_id=part.id))
                 assert again == live[at + 1 :]
-            assert await told(client.runs.join_stream(thread, runs[0])) == []
+            assert await told(client.runs.join_stream(thread, run)) == []
             tuples = await told(
-                client.runs.join_stream(thread, runs[0], last_event_id="-1", stream_mode=["messages-tuple", "custom"])
+                client.runs.join_stream(thread, run, last_event_id="-1", stream_mode=["messages-tuple", "custom"])
             )
             assert texts(tuples) == texts(live) != ""
-            values = await client.runs.join(thread, runs[0])
+            values = await client.runs.join(thread, run)
             assert values == [part.data for part in live if part.event == "values"][-1]
 
     use(server, scene)
@@ -180,11 +182,12 @@ def test_runs_are_listed_read_and_deleted(server: Server) -> None:
         thread = await thread_of(client)
         runs = [await run_of(client, thread, "actor", does("say a"), metadata={"n": n}) for n in range(3)]
         await client.runs.join(thread, runs[-1])
-        listed = await client.runs.list(thread)
+        listed: Any = await client.runs.list(thread)
         assert [run["run_id"] for run in listed] == runs[::-1]
-        assert [run["metadata"]["n"] for run in listed] == [2, 1, 0]  # type: ignore[typeddict-item]
+        assert [run["metadata"]["n"] for run in listed] == [2, 1, 0]
         assert await client.runs.get(thread, runs[0]) == listed[-1]
-        assert await client.runs.list(thread, limit=1, offset=1, select=["run_id"]) == [{"run_id": runs[1]}]
+        named: Any = await client.runs.list(thread, limit=1, offset=1, select=["run_id"])
+        assert named == [{"run_id": runs[1]}]
         assert await client.runs.list(thread, status="error") == []
         assert len(await client.runs.list(thread, status="success")) == 3
         await client.runs.delete(thread, runs[1])

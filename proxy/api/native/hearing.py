@@ -33,6 +33,7 @@ Scope = Literal["run_modes", "lifecycle"]
 def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
     @get("/threads/{thread_id:str}/stream")
     async def hear_thread(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ASGIApp:
+        """All runs of a thread as they come."""
         scopes = many(request, "stream_mode", Scope)
         thread = await thread_at(rooms, request, thread_id)
         place = await placed(rooms, request, thread)

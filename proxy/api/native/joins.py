@@ -52,19 +52,23 @@ def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
 
     @get("/threads/{thread_id:str}/runs/{run_id:str}/join")
     async def join_run(request: Ask, thread_id: FromPath[str], run_id: FromPath[str]) -> ASGIApp:
+        """Wait for the values at the end of a run."""
         run = await run_at(rooms.manager, request, thread_id, run_id, gone=mount.shows_gone)
         return await (joins.streamed(request, run) if mount.streams_joins else joins.waited(request, run))
 
     @get("/threads/{thread_id:str}/runs/{run_id:str}/stream")
     async def join_stream(request: Ask, thread_id: FromPath[str], run_id: FromPath[str]) -> ASGIApp:
+        """What a run says, from `Last-Event-ID` on."""
         return await joins.streamed(request, await run_at(rooms.manager, request, thread_id, run_id))
 
     @get("/runs/{run_id:str}/stream")
     async def join_stateless(request: Ask, run_id: FromPath[str]) -> ASGIApp:
+        """What a run says, from `Last-Event-ID` on."""
         return await joins.streamed(request, await run_at(rooms.manager, request, None, run_id), threaded=False)
 
     @post("/threads/{thread_id:str}/runs/{run_id:str}/stream", status_code=200)
     async def cancel_stream(request: Ask, thread_id: FromPath[str], run_id: FromPath[str]) -> ASGIApp:
+        """Cancel a run, then stream what is left of it."""
         run = await run_at(rooms.manager, request, thread_id, run_id)
         return await joins.streamed(request, run, query(request, Then))
 
@@ -135,7 +139,7 @@ class Joins:
         return cast(ASGIApp, WholeAnswer(follow, left, delivery, _refuse(request)))
 
     async def _present(self, run: Run) -> bytes:
-        thread = await self._rooms.threads.get_thread(run.tenant, run.thread_id)
+        thread = await self._rooms.threads.known(run.tenant, run.thread_id)
         if thread is None:
             raise NotFound(f"The thread {run.thread_id} is gone.", param="thread_id")
         return present(thread)

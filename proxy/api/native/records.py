@@ -12,12 +12,13 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 from msgspec import Meta
 
-from proxy.api.bodies import body_of
+from proxy.api.native.bodies import body_of
 from proxy.api.native.located import every, headers_of, run_at, thread_at
 from proxy.api.native.mounts import Mount
 from proxy.api.native.queries import many
 from proxy.api.native.rooms import Rooms
-from proxy.api.runs import log_of, query, tenant_of, window_of
+from proxy.api.openapi import BODY
+from proxy.api.runs import Cancel, log_of, query, tenant_of, window_of
 from proxy.errors import NotCancellable, NotFound, Unprocessable
 from proxy.model import ACTIVE, Action, Run, RunStatus
 from proxy.runs.manager import RunManager, RunQuery
@@ -62,13 +63,6 @@ class Page(msgspec.Struct, frozen=True):
     status: Annotated[str, Meta(pattern=f"^({'|'.join(STATUSES)})$")] | None = None
 
 
-class Cancel(msgspec.Struct, frozen=True):
-    """The query of a cancel."""
-
-    wait: bool = False
-    action: Action = "interrupt"
-
-
 def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
     return [*records(mount, rooms), *cancels(mount, rooms)]
 
@@ -78,6 +72,7 @@ def records(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
 
     @get("/threads/{thread_id:str}/runs")
     async def list_runs(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Response[Any]:
+        """The runs of a thread, newest first."""
         page, fields = query(request, Page), many(request, "select", Field)
         thread = await thread_at(rooms, request, thread_id)
         told = [record(run) for run in await matching(manager, tenant_of(request), thread, page)]
@@ -87,16 +82,19 @@ def records(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
     async def show_run(
         request: Request[Any, Any, Any], thread_id: FromPath[str], run_id: FromPath[str]
     ) -> Response[Record]:
+        """The record of a run."""
         run = await run_at(manager, request, thread_id, run_id, gone=mount.shows_gone)
         return Response(record(run), headers={"x-run-id": run.run_id})
 
     @delete("/threads/{thread_id:str}/runs/{run_id:str}")
     async def delete_run(request: Request[Any, Any, Any], thread_id: FromPath[str], run_id: FromPath[str]) -> None:
+        """Stop a run if need be, and delete it."""
         run = await run_at(manager, request, thread_id, run_id, gone=mount.shows_gone)
         await manager.delete(run.tenant, run.run_id)
 
     @get("/threads/{thread_id:str}/runs/{run_id:str}/events")
     async def read_log(request: Request[Any, Any, Any], thread_id: FromPath[str], run_id: FromPath[str]) -> ASGIApp:
+        """The log of a run as NDJSON."""
         window = window_of(request)
         return log_of(manager, request, await run_at(manager, request, thread_id, run_id), window)
 
@@ -110,6 +108,7 @@ def cancels(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
     async def cancel_run(
         request: Request[Any, Any, Any], thread_id: FromPath[str], run_id: FromPath[str]
     ) -> Response[bytes]:
+        """Cancel a run."""
         asked = query(request, Cancel)
         run = await run_at(manager, request, thread_id, run_id)
         await cancelled(mount, manager, run, asked)
@@ -118,8 +117,9 @@ def cancels(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
         body = b"{}" if mount.waited_cancel == 200 else b""
         return said(mount.waited_cancel, body, mount, run)
 
-    @post("/runs/cancel")
+    @post("/runs/cancel", opt={BODY: RunsCancel})
     async def cancel_runs(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Cancel several runs at once, or the one that came or will come with an idempotency key."""
         asked, tenant = await body_of(request, _cancel, rooms.limits), tenant_of(request)
         action = query(request, Cancel).action
         ways = (asked.thread_id or asked.run_ids, asked.status, asked.idempotency_key)
