@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.house import serving
 from tests.peer.graphs import NAMES
 
@@ -43,7 +45,10 @@ def installed() -> Path:
     if not stamp.exists() or stamp.read_text() != pins:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
         command = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*command, "-c", PINS, "langgraph-cli[inmem]"], check=True)
+        done = subprocess.run([*command, "-c", PINS, "langgraph-cli[inmem]"], capture_output=True, text=True)
+        assert done.returncode == 0 or "CI" not in os.environ, done.stderr
+        if done.returncode:
+            pytest.skip(f"the official server cannot be installed: {done.stderr[-300:]}")
         stamp.write_text(pins)
     return VENV / "bin" / "langgraph"
 
