@@ -24,7 +24,7 @@ from proxy.api.parse import decode, read_body
 from proxy.api.streaming import EventStream
 from proxy.errors import BadRequest
 from proxy.model import Run
-from proxy.wire.commands import Answer, Command, Failure, Listening, decode_listening
+from proxy.wire.commands import Answer, Command, Failure, Listening, RunResult, Success, decode_listening
 from proxy.wire.conversation import listed
 from proxy.wire.langgraph import Cursor, Told
 from proxy.wire.langgraph import Place as ThreadPlace
@@ -47,7 +47,9 @@ def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
             thread_id=kept_id(thread_id),
             headers=tuple(request.scope["headers"]),
         )
-        return Response(await commands.obey(place, command, sent), status_code=200)
+        answer = await commands.obey(place, command, sent)
+        run = answer.result if isinstance(answer, Success) and isinstance(answer.result, RunResult) else None
+        return Response(answer, status_code=200, headers={} if run is None else {"x-run-id": run.run_id})
 
     @post("/threads/{thread_id:str}/stream/events", status_code=200, opt={BODY: Listening})
     async def listen_to_events(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ASGIApp:
