@@ -219,6 +219,14 @@ class Client:
         if self._link is not None:
             self._link.write(body)
 
+    def cut(self) -> bool:
+        """Break the response off, so that nobody takes it for whole. False if the server does not let us."""
+        if self._link is None:
+            return False
+        self._done = True
+        self._link.abort()
+        return True
+
     async def finish(self, body: bytes) -> None:
         """Send the last bytes. From here on a leaving client has had everything."""
         self._time_send()

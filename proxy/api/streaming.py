@@ -5,6 +5,8 @@ Both watch the client from the first moment. A response owns its generator and c
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Generic, Protocol, TypeVar
@@ -14,7 +16,7 @@ import structlog
 from proxy.api.asgi import Receive, Scope, Send
 from proxy.api.client import JSON, UNBUFFERED, Client, Delivery, Reply
 from proxy.api.pulse import Pulse
-from proxy.errors import ProxyError, StreamIncomplete
+from proxy.errors import Draining, ProxyError, StreamIncomplete
 from proxy.events import Event, Failed, RunStarted
 from proxy.runs.worker import failed
 
@@ -192,7 +194,8 @@ class EventStream(Generic[T]):
 class WholeAnswer(Generic[T]):
     """Waits for a run's end and answers in one piece; a failed run has its real status.
 
-    With `delivery.keepalive` set, white space goes out in each silence of that length. The status is 200 from then on.
+    With `delivery.keepalive` set, white space goes out in each silence of that length, or with `steady` that often
+    whatever comes. The status is 200 from then on.
     """
 
     def __init__(self, follow: Follow[T], fold: Fold[T], delivery: Delivery, refuse: Refuse) -> None:
@@ -200,27 +203,37 @@ class WholeAnswer(Generic[T]):
         self._fold = fold
         self._delivery = delivery
         self._refuse = refuse
+        self._due = math.inf
+        """When white space is due though entries come, on the loop's clock."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with Client(scope, receive, send, self._delivery) as client:
             async with aclosing(self._batches):
                 reply = await self._reply(client)
+            if reply is None:
+                return
             if client.started:
                 await client.finish(reply.body)
             else:
                 await client.reply(reply, self._delivery.headers)
 
-    async def _reply(self, client: Client) -> Reply:
+    async def _reply(self, client: Client) -> Reply | None:
+        """None if the answer was broken off."""
         try:
             return await self._fold_all(client)
         except ProxyError as error:
+            # The run goes on elsewhere: an answer that breaks off is asked for again, an error would be taken for it.
+            if client.started and isinstance(error, Draining) and client.cut():
+                return None
             return self._refuse(failed(error))
         except Exception:
             logger.exception("an answer broke")
             return self._refuse(Failed(code="internal_error", message="The answer broke."))
 
     def _take(self, item: T) -> bool:
-        """Fold an entry in the writer's own turn, so that nobody is woken for it."""
+        """Fold an entry in the writer's own turn, so that nobody is woken for it, unless there is more to do."""
+        if self._is_due():
+            return False
         try:
             self._fold.feed(item)
         except Exception:
@@ -230,13 +243,22 @@ class WholeAnswer(Generic[T]):
 
     async def _fold_all(self, client: Client) -> Reply:
         fold = self._fold
+        self._put_off()
         async for batch in self._batches:
             for item in batch:
                 fold.feed(item)
             if fold.failed is not None:
                 return self._refuse(fold.failed)
-            if not batch:
+            if not batch or self._is_due():
+                self._put_off()
                 if not client.started:
                     await client.start(200, (JSON, *UNBUFFERED, *self._delivery.headers))
                 await client.write(self._delivery.blank)
         return Reply(status=200, headers=(JSON,), body=fold.answer())
+
+    def _is_due(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._due
+
+    def _put_off(self) -> None:
+        if self._delivery.steady and self._delivery.keepalive:
+            self._due = asyncio.get_running_loop().time() + self._delivery.keepalive

@@ -6,12 +6,15 @@ import asyncio
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from msgspec import Raw
 
+from proxy.api.native import runs as native_runs
 from proxy.events import Completed, Interrupt, Paused, ReasoningDelta, TextDelta, ToolCallDelta, ToolResult
 from proxy.model import new_id
 from proxy.settings import Dialects, NativeDialect
+from proxy.testing import ScriptedRun
 from tests.api.native.wire import MOUNTS, STARTS, events, lines, names, new_thread, on, said
 from tests.api.scripted import OTHER, House, visit
 
@@ -137,6 +140,53 @@ def test_who_waits_gets_the_values_whatever_modes_were_asked_for() -> None:
         await run.say("Hello")
         await run.end(Completed(finish_reason="length"))
         assert said((await asked).json()) == ["Hi", "Hello"]
+
+    visit(scene)
+
+
+@pytest.mark.parametrize("talks", [True, False])
+def test_who_waits_long_gets_newlines_whether_the_agent_talks_or_not(
+    monkeypatch: pytest.MonkeyPatch, talks: bool
+) -> None:
+    async def scene(house: House) -> None:
+        monkeypatch.setattr(native_runs, "WAITED", 0.02)
+        async with house.http.stream("POST", "/runs/wait", json={**STARTS, "input": HI}) as answer:
+            run = await house.started()
+            talking = asyncio.create_task(talk(run)) if talks else None
+            body = answer.aiter_raw()
+            assert b"".join([await anext(body) for _ in range(3)]).strip(b"\n") == b""
+            if talking is not None:
+                talking.cancel()
+            await run.end()
+            assert "messages" in msgspec.json.decode(b"".join([piece async for piece in body]))
+
+    visit(scene)
+
+
+async def talk(run: ScriptedRun) -> None:
+    while True:
+        await run.say(TextDelta(text="word"))
+        await asyncio.sleep(0.001)
+
+
+def test_who_waits_for_a_run_that_outlives_the_server_is_not_given_a_wrong_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scene(house: House) -> None:
+        thread = new_thread()
+        await ask(house, on(thread))
+        await house.started()
+        early = ask(house, on(thread, "/wait"))
+        while len((await house.http.get(on(thread))).json()) < 2:
+            pass
+        monkeypatch.setattr(native_runs, "WAITED", 0.02)
+        async with house.http.stream("POST", on(thread, "/wait"), json={**STARTS, "input": HI}) as late:
+            body = late.aiter_raw()
+            assert await anext(body) == b"\n"
+            await house.app.drain()
+            with pytest.raises(httpx2.RemoteProtocolError):
+                [piece async for piece in body]
+        assert ((await early).status_code, list((await early).json())) == (503, ["detail"])
 
     visit(scene)
 
@@ -379,14 +429,7 @@ def test_signs_of_life_come_in_the_midst_of_events() -> None:
     async def scene(house: House) -> None:
         asked = {**STARTS, "input": HI, "stream_mode": "messages-tuple"}
         async with house.http.stream("POST", "/runs/stream", json=asked) as answer:
-            run = await house.started()
-
-            async def talk() -> None:
-                while True:
-                    await run.say(TextDelta(text="word"))
-                    await asyncio.sleep(0.001)
-
-            talking = asyncio.create_task(talk())
+            talking = asyncio.create_task(talk(await house.started()))
             seen = [line async for line in until(lines(answer), ": heartbeat", times=3)]
             talking.cancel()
             assert sum(line == "event: messages" for line in seen) > 3
