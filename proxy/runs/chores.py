@@ -22,6 +22,7 @@ class Chores:
         task = asyncio.get_running_loop().create_task(self._tidy(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: work.close())  # it never began if the task was cancelled at once
         return task
 
     async def done(self) -> None:

@@ -12,7 +12,7 @@ from msgspec import Raw
 from sqlalchemy import create_engine
 
 from proxy.events import Completed
-from proxy.model import ThreadOutcome, ThreadStatus
+from proxy.model import Lifetime, ThreadOutcome, ThreadStatus
 from proxy.store import migrations
 from proxy.store.sql import SqlStore
 from proxy.testing.runs import ended, new_run
@@ -46,6 +46,25 @@ def test_a_store_from_before_threads_is_brought_up_to_date(tmp_path: Path) -> No
         assert await store.get_thread("default", "t") is None
         await store.insert_thread(new_thread(thread_id="t"))
         assert await store.get_thread("default", "t") is not None
+
+    on(path, act)
+
+
+def test_lifetimes_from_before_they_were_looked_after_run_out_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    at_version(path, "0003")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executemany(
+            "INSERT INTO threads (tenant, thread_id, created_at, updated_at, status, metadata, lifetime)"
+            " VALUES ('default', ?, 1, 1, 'idle', '{}', ?)",
+            [("mortal", b'{"ttl":1.5,"strategy":"delete"}'), ("lasting", None)],
+        )
+        connection.commit()
+
+    async def act(store: SqlStore) -> None:
+        assert await store.expired_threads(91.0, limit=9) == []
+        [thread] = await store.expired_threads(92.0, limit=9)
+        assert (thread.thread_id, thread.lifetime) == ("mortal", Lifetime(ttl=1.5))
 
     on(path, act)
 

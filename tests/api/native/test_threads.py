@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, get_type_hints
 
 import msgspec
@@ -430,6 +431,22 @@ def test_a_busy_thread_is_not_written_to_and_says_why() -> None:
         assert (await chat).status_code == 200
         assert (await desk.ask("GET", path))["status"] == "idle"
         await desk.post(f"{path}/state", values=HI, as_node="script")
+
+    visit(scene, AGENTS)
+
+
+def test_updates_and_runs_of_a_graph_at_once_lose_nothing() -> None:
+    async def scene(house: House) -> None:
+        desk = Desk(house)
+        path = await desk.made()
+        run = {"assistant_id": "count", "input": {"n": 0, "log": []}, "multitask_strategy": "enqueue"}
+        write = {"values": {"n": 100, "log": []}, "as_node": "b"}
+        asks = [(f"{path}/state", write) if number % 3 else (f"{path}/runs/wait", run) for number in range(30)]
+        replies = await asyncio.gather(*(house.http.post(f"/threads{to}", json=body) for to, body in asks))
+        updates = [reply.status_code for reply, (to, _) in zip(replies, asks, strict=True) if to.endswith("state")]
+        assert set(updates) <= {200, 409}
+        assert [reply.status_code for reply in replies].count(200) == 10 + updates.count(200)
+        assert (await desk.ask("GET", f"{path}/state"))["values"]["n"] == 10 + 100 * updates.count(200)
 
     visit(scene, AGENTS)
 
