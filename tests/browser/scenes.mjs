@@ -1,5 +1,7 @@
 // What a user does with the page, and what it then shows. Each scene gives what it saw; the tests judge it.
 
+import { Relay } from './relay.mjs';
+
 const answers = (talk) => [...new Set(talk.states.map((state) => state.answer).filter(Boolean))];
 /** The messages without the names of gates. */
 const texts = (state) => state.messages.map((message) => message.text.replace(/@(\w+)-[-\w]+/g, '@$1'));
@@ -45,6 +47,16 @@ export async function interruptReopened(talk) {
   await talk.click('resume');
   const state = await talk.ended('verdict: no');
   return { asked: asked.interrupt, after: state.interrupt, texts: texts(state) };
+}
+
+export async function severalInterrupts(talk) {
+  await talk.open('many');
+  await talk.send('ask');
+  const asked = await talk.until((state) => !state.loading && state.interrupts.length === 2);
+  await talk.type('yes');
+  await talk.click('resume-all');
+  const state = await talk.until((state) => !state.loading && state.answers.length === 2);
+  return { asked: asked.interrupts.sort(), answers: state.answers.sort(), after: state.interrupts };
 }
 
 export async function branches(talk) {
@@ -130,4 +142,24 @@ export async function left(talk) {
   await talk.reload();
   await talk.cancelledAt('never');
   return {};
+}
+
+/** The network breaks off in mid-stream; the hook comes back by itself. */
+export async function cut(talk) {
+  const relay = await Relay.before(talk.place.url);
+  try {
+    talk.place = { ...talk.place, url: relay.url };
+    await talk.open('chat');
+    await talk.send('Hel @one lo @two world');
+    await talk.until((state) => state.loading && state.answer === 'Hel');
+    const sent = talk.requests.length;
+    relay.cut();
+    await talk.openGate('one');
+    await talk.until((state) => state.answer === 'Hel lo');
+    await talk.openGate('two');
+    const state = await talk.ended('Hel lo world');
+    return { answers: answers(talk), error: state.error, after: talk.requests.slice(sent) };
+  } finally {
+    relay.close();
+  }
 }

@@ -17,6 +17,8 @@ function tellStates() {
     loading: one('loading') === 'true',
     opening: one('opening') === 'true',
     interrupt: one('interrupt'),
+    interrupts: JSON.parse(one('interrupts') || '[]'),
+    answers: JSON.parse(one('answers') || '[]'),
     error: one('error'),
     custom: JSON.parse(one('custom') || '[]'),
     born: performance.timeOrigin,

@@ -97,6 +97,14 @@ def test_a_question_is_still_there_after_a_reload(place: Place, shown: Stage, ho
 
 
 @every_hook
+def test_several_questions_are_answered_at_once(place: Place, shown: Stage, hook: str) -> None:
+    report = shown.play(place, "severalInterrupts", hook)
+    assert report["asked"] == ["left?", "right?"]
+    assert report["answers"] == ["left? yes to left?", "right? yes to right?"]
+    assert report["after"] == []
+
+
+@every_hook
 def test_an_answer_is_made_again_and_a_message_edited(place: Place, shown: Stage, hook: str) -> None:
     report = shown.play(place, "branches", hook)
     (asked, first), (again, second), (edited, third) = report["first"], report["second"], report["edited"]
@@ -121,6 +129,17 @@ def test_a_reload_in_mid_stream_goes_on(place: Place, shown: Stage, hook: str) -
     if hook == "reconnecting":
         [join] = [request for request in report["after"] if request["path"].endswith("/stream")]
         assert (join["method"], join["query"]) == ("GET", "?cancel_on_disconnect=0")
+    Kept(place, report["thread"]).comes_to("idle", "success")
+
+
+@lasting
+def test_a_stream_that_the_network_cuts_goes_on_by_itself(place: Place, shown: Stage, hook: str) -> None:
+    if place.name == "official" and hook == "reconnecting":
+        pytest.skip("the official server hides `location` from pages, and repeats what was shown")
+    report = shown.play(place, "cut", hook)
+    assert report["answers"] == ["Hel", "Hel lo", "Hel lo world"]
+    assert report["error"] == ""
+    assert not [request for request in report["after"] if "assistant_id" in str(request["body"])], "no second run"
     Kept(place, report["thread"]).comes_to("idle", "success")
 
 

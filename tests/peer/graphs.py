@@ -106,7 +106,7 @@ async def _review(state: MessagesState) -> dict[str, Any]:
 review = sequence(MessagesState, draft=_draft, review=_review).compile()
 
 
-class Answers(TypedDict):
+class Answers(MessagesState):
     answers: Annotated[list[str], operator.add]
 
 

@@ -37,6 +37,7 @@ export function Classic({ settings }) {
       custom={custom}
       onSend={(text) => stream.submit(human(text))}
       onResume={(text) => stream.submit(undefined, { command: { resume: text } })}
+      onResumeAll={(answers) => stream.submit(undefined, { command: { resume: answers } })}
     />
   );
 }

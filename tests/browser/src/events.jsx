@@ -44,6 +44,7 @@ export function Events({ settings }) {
       custom={events.map((event) => event.params.data)}
       onSend={(text) => stream.submit(human(text))}
       onResume={(text) => stream.respond(text)}
+      onResumeAll={(answers) => stream.respondAll(answers)}
     />
   );
 }

@@ -11,7 +11,12 @@ export function human(text) {
   return { messages: [{ type: 'human', content: text }] };
 }
 
-export function View({ stream, rows, custom, onSend, onResume }) {
+/** The same answer to each question, by its id. */
+function answersFor(interrupts, text) {
+  return Object.fromEntries(interrupts.map((one) => [one.id, `${text} to ${one.value}`]));
+}
+
+export function View({ stream, rows, custom, onSend, onResume, onResumeAll }) {
   const [text, setText] = useState('');
   return (
     <main>
@@ -19,6 +24,8 @@ export function View({ stream, rows, custom, onSend, onResume }) {
       <p data-testid="loading">{String(stream.isLoading)}</p>
       <p data-testid="opening">{String(stream.isThreadLoading)}</p>
       <p data-testid="interrupt">{stream.interrupt ? JSON.stringify(stream.interrupt.value) : ''}</p>
+      <p data-testid="interrupts">{JSON.stringify(stream.interrupts.map((one) => one.value))}</p>
+      <p data-testid="answers">{JSON.stringify(stream.values?.answers ?? [])}</p>
       <p data-testid="error">{stream.error ? String(stream.error?.message ?? stream.error) : ''}</p>
       <p data-testid="custom">{JSON.stringify(custom)}</p>
       <input data-testid="text" value={text} onChange={(event) => setText(event.target.value)} />
@@ -30,6 +37,9 @@ export function View({ stream, rows, custom, onSend, onResume }) {
       </button>
       <button data-testid="resume" onClick={() => onResume(text)}>
         resume
+      </button>
+      <button data-testid="resume-all" onClick={() => onResumeAll(answersFor(stream.interrupts, text))}>
+        resume all
       </button>
     </main>
   );
