@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import msgspec
 import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError, UnprocessableEntityError
 from langgraph_sdk.schema import StreamPart
 
+from proxy.events import Completed, RunStarted, TextDelta
+from proxy.model import Run, RunStatus, new_id
+from proxy.store.sql import SqlStore
 from tests.e2e.house import HERE, Server, serving
 
 GRAPHS = HERE.parent / "adapters" / "native_graphs.py"
 CONFIG: dict[str, Any] = {
     "store": "sqlite:///runs.db",
     "server": {"api_keys": ["sk-test"]},
+    "dialects": {"langgraph": {"keepalive": 0.05}},
     "agents": {
         "actor": {"adapter": "plain", "options": {"function": f"{HERE / 'agents.py'}:actor"}},
         **{
@@ -331,3 +338,65 @@ def test_runs_are_joined_over_a_restart(tmp_path: Path, sig: signal.Signals) -> 
         server.stop(sig)
     with serving(tmp_path, config) as server:
         use(server, second)
+
+
+def test_who_joins_a_run_that_waits_gets_signs_of_life(server: Server) -> None:
+    async def scene(client: LangGraphClient) -> None:
+        thread = await thread_of(client)
+        first = await run_of(client, thread, "actor", does("wait"))
+        second = await run_of(client, thread, "actor", does("say b"))
+        headers = {"authorization": "Bearer sk-test"}
+        for path, sign in (("stream", b": heartbeat\r\n\r\n"), ("join", b"\n")):
+            async with (
+                httpx2.AsyncClient(base_url=server.url, headers=headers) as http,
+                http.stream("GET", f"/threads/{thread}/runs/{second}/{path}") as answer,
+            ):
+                assert answer.status_code == 200
+                pieces = answer.aiter_bytes()
+                assert {await anext(pieces), await anext(pieces)} == {sign}
+        await client.runs.cancel(thread, first)
+        values: Any = await client.runs.join(thread, second)
+        assert values["messages"][-1]["content"] == "b"
+
+    use(server, scene)
+
+
+def test_a_reader_whose_place_was_taken_over_is_told_of_the_gap(tmp_path: Path) -> None:
+    thread, run_id, now = new_id(), new_id(), time.time()
+    urls: list[str] = []
+
+    async def prepare() -> None:
+        store = SqlStore(tmp_path / "runs.db")
+        await store.open()
+        run = Run(
+            run_id=run_id, thread_id=thread, agent="actor", status=RunStatus.RUNNING, turn_id=run_id, created_at=now
+        )
+        await store.insert(run)
+        lost = store.begin(run, inserted=True)
+        lost.append(RunStarted(run_id=run_id, thread_id=thread, agent="actor"))
+        for word in ("a", "b", "c"):
+            lost.append(TextDelta(text=word))
+        taken = store.begin(run, inserted=True, after=lost.last + 10_000)
+        taken.append(RunStarted(run_id=run_id, thread_id=thread, agent="actor", attempt=2, resumes_after=2))
+        taken.append(TextDelta(text="B"))
+        await taken.settle(Completed(), msgspec.structs.replace(run, status=RunStatus.SUCCESS, updated_at=now))
+        await store.close()
+
+    async def scene(client: LangGraphClient) -> None:
+        modes: Any = "messages-tuple"
+        parts = await told(client.runs.join_stream(thread, run_id, last_event_id="4", stream_mode=modes))
+        assert [part.event for part in parts] == ["gap", "metadata", "messages"]
+        assert parts[0].data["requested_event_id"] == "4"
+        assert parts[0].data["earliest_available_event_id"] == "10005"
+        before = await told(client.runs.join_stream(thread, run_id, last_event_id="2", stream_mode=modes))
+        assert "gap" not in [part.event for part in before]
+        headers = {"authorization": "Bearer sk-test", "last-event-id": "4"}
+        async with httpx2.AsyncClient(headers=headers) as http:
+            answer = await http.get(f"{urls[0]}/api/threads/{thread}/runs/{run_id}/stream")
+        assert answer.text.startswith("event: gap\n")
+        assert answer.text.count("event: ") == 1
+
+    asyncio.run(prepare())
+    with serving(tmp_path, CONFIG) as house:
+        urls.append(house.url)
+        use(house, scene)

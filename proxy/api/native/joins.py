@@ -153,6 +153,7 @@ class Joins:
             first_byte=0.0,
             send_timeout=settings.send_timeout,
             steady=True,
+            blank=b"\n",
             on_leave=(lambda: self._rooms.manager.stop(run)) if leaving else (lambda: None),
         )
 

@@ -117,6 +117,9 @@ class Reading:
         self._untold += self._wire.gap(self._run.run_id, self._cursor, earliest, latest)
 
     def encode(self, entry: Entry) -> bytes:
+        """Nothing once a gap has ended the stream, though the batch goes on."""
+        if self.ended:
+            return b""
         self._last = entry.seq
         if type(entry.event) is RunStarted:
             self._compare(entry.seq, entry.event)

@@ -89,6 +89,17 @@ def test_a_run_that_waits_is_heard_from_its_first_word() -> None:
     visit(scene)
 
 
+def test_the_end_of_the_server_lets_go_of_who_joined_a_run_that_waits() -> None:
+    async def scene(house: House) -> None:
+        first = await made(house)
+        _, second = await asked(house, first.thread)
+        async with hearing(house, f"/threads/{first.thread}/runs/{second}/stream") as ear:
+            house.app.manager.abort()
+            assert await asyncio.wait_for(ear.rest(), 5) == []
+
+    visit(scene)
+
+
 @pytest.mark.parametrize(
     "query",
     [
