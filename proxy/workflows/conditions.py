@@ -1,7 +1,7 @@
 """Conditions on the branches of a join.
 
 `matches` takes RE2's regular expressions, whose cost grows with the length of the text alone; of a text, the first
-65,536 characters are searched. A path that leads nowhere satisfies no condition. `exists` means present and not null.
+32,768 characters are searched. A path that leads nowhere satisfies no condition. `exists` means present and not null.
 `node_status` compares the word `succeeded`, since only branches that succeeded are offered to a join.
 """
 
@@ -14,9 +14,9 @@ import re2  # type: ignore[import-untyped]
 from proxy.workflows.paths import Missing, path, walk
 from proxy.workflows.spec import Condition
 
-LONGEST = 65_536
+LONGEST = 32_768
 """Characters of a text that are searched."""
-PROGRAM = 2000
+PROGRAM = 1000
 """Instructions of a regular expression, once compiled."""
 
 

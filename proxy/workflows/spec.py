@@ -213,3 +213,5 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """Models asked in one run, repetitions included."""
     value_bytes: int = 8 * 1024 * 1024
     """JSON of one node's value, of one prompt and of all outputs."""
+    run_bytes: int = 64 * 1024 * 1024
+    """JSON of the values of all nodes of a run."""

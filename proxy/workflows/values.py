@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.workflows.faults import Broken, Cause
 from proxy.workflows.paths import Missing, Steps, either, pointer, walk
@@ -146,7 +147,7 @@ def items_of(node: Fanout, scope: Scope) -> list[Any]:
     elif isinstance(scope.nodes.get(node.items_from), Llm):
         value = text_of(value)
     if isinstance(value, str):
-        value = parsed(value, f"The items must be a JSON array, but {name} gave a text that is no JSON.")
+        value = parsed(value, f"The items must be a JSON array, but {name} gave a text that is no JSON.", scope.bounds)
     value = stepped(value, either(node.items_path), name)
     if not isinstance(value, list):
         raise Broken(Cause.INVALID_ITEMS, f"The items must be an array, but {name} gave {_kind(value)}.")
@@ -156,12 +157,12 @@ def items_of(node: Fanout, scope: Scope) -> list[Any]:
     return value
 
 
-def parsed(text: str, otherwise: str) -> Any:
+def parsed(text: str, otherwise: str, bounds: Bounds) -> Any:
     """The JSON in a text. Raises `Broken` with the message `otherwise`."""
     fenced = _FENCED.fullmatch(text)
     try:
         value = msgspec.json.decode(fenced[1] if fenced else text)
-        packed(value, Bounds())
+        packed(value, bounds)
     except (msgspec.MsgspecError, RecursionError, ValueError, Broken):
         raise Broken(Cause.INVALID_ITEMS, otherwise) from None
     return value
@@ -170,6 +171,18 @@ def parsed(text: str, otherwise: str) -> Any:
 def _kind(value: Any) -> str:
     kinds = {dict: "an object", str: "a text", bool: "true or false", type(None): "null"}
     return kinds.get(type(value), "a number")
+
+
+def unfolded(node: Transform, items: Iterable[Any], scope: Scope) -> list[dict[str, Any]]:
+    """What a transform makes of each item of a fan-out."""
+    made = (transformed(node, replace(scope, item=(item,))) for item in items)
+    found, total = [], 0
+    for value in made:
+        found.append(value)
+        total += len(packed(value, scope.bounds))
+        if total > scope.bounds.value_bytes:
+            raise Broken(Cause.VALUE_TOO_LARGE, f"The value is larger than {scope.bounds.value_bytes} bytes of JSON.")
+    return found
 
 
 def collected(results: list[Any], bounds: Bounds) -> dict[str, Any]:
@@ -190,17 +203,17 @@ def outputs_of(outputs: Iterable[Output], scope: Scope) -> dict[str, Any]:
     return made
 
 
-def faulty_answer(node: Llm, value: Any, finish_reason: str) -> Broken | None:
-    """What is wrong with the answer of a model that had to write JSON; None if nothing is."""
+def check_answer(node: Llm, value: Any) -> None:
+    """Raises `Broken` if the model had to write JSON and did not."""
     if node.output_format is None:
-        return None
-    if finish_reason == "length":
-        return Broken(Cause.TRUNCATED, "The model stopped at its limit of tokens, within its JSON.", "truncated")
+        return
+    if isinstance(value, dict) and value.get("stop_reason") == "max_tokens":
+        raise Broken(Cause.TRUNCATED, "The model stopped at its limit of tokens, within its JSON.", "truncated")
     try:
         msgspec.json.decode(text_of(value))
     except (msgspec.MsgspecError, RecursionError, ValueError):
-        return Broken(Cause.INVALID_JSON, "The model had to answer in JSON, but its answer is none.", "invalid_json")
-    return None
+        reason = "The model had to answer in JSON, but its answer is none."
+        raise Broken(Cause.INVALID_JSON, reason, "invalid_json") from None
 
 
 def lookup(name: str, keys: tuple[str, ...], scope: Scope) -> str:
