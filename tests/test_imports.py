@@ -8,9 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ALL = {"events", "errors", "messages", "settings", "model", "transcript", "adapter", "loading", "schema", "store"}
+WORKFLOW = "workflow_model"
 RUNS = {"events", "errors", "model", "transcript", "adapter", "store.base", "store.native"}
 ADAPTERS = {"events", "errors", "messages", "adapter", "memories", "loading"}
 FREE = {"messages", "settings"}
+SERVED = {"events", "errors", "model", WORKFLOW, "transcript", "runs", "workflows", "wire", "adapter", "memories"}
 TABLE = {
     "events": set[str](),
     "errors": set[str](),
@@ -19,13 +21,14 @@ TABLE = {
     "blocked": set[str](),
     "model": {"events"},
     "transcript": {"events", *FREE},
-    "wire": {"events", "transcript", "model", *FREE},
+    "wire": {"events", "transcript", "model", WORKFLOW, *FREE},
     "memories": {"events", "errors"},
     "adapter": {"events", "errors", *FREE},
-    "store": {"events", "errors", "model", *FREE},
+    WORKFLOW: {"events"},
+    "store": {"events", "errors", "model", WORKFLOW, *FREE},
     "runs": {*RUNS, *FREE},
-    "api": {"events", "errors", "model", "transcript", "runs", "wire", "adapter", "memories", *FREE},
-    "workflows": {"events", "errors", "messages", "settings", "model", "transcript"},
+    "api": {*SERVED, *FREE},
+    "workflows": {*RUNS, *FREE, WORKFLOW, "runs", "store.workflow"},
     "loading": {"errors"},
     "schema": {"errors"},
     "document": {"errors"},
@@ -35,8 +38,8 @@ TABLE = {
     "server": {"settings", "errors", "api.connection"},
     "cli": {"config", "plugins", "app", "settings", "errors", "server", "log"},
     "demo": set[str](),
-    "testing": {*ALL, "wire", "runs", "config", "plugins", "server"},
-    "app": {*ALL, "wire", "runs", "api", "plugins", "blocked", "log"},
+    "testing": {*ALL, WORKFLOW, "wire", "runs", "config", "plugins", "server"},
+    "app": {*ALL, "wire", "runs", "workflows", "api", "plugins", "blocked", "log"},
     "log": {"settings"},
 }
 FOREIGN = {"litestar": ("proxy.api", "proxy.app"), "lang": ("adapters.langgraph", "proxy.demo")}

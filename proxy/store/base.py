@@ -16,6 +16,7 @@ from proxy.events import Entry, Event
 from proxy.model import Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome, ThreadStatus
 from proxy.store.contained import contains
 from proxy.store.native import AssistantStore, CronStore, StateStore
+from proxy.store.workflow import SessionStore, WorkflowStore
 
 KEY_AGE = 86400.0
 """Seconds that an idempotency key holds at least, whatever becomes of its run."""
@@ -311,7 +312,9 @@ class ThreadStore(Protocol):
         ...
 
 
-class Store(RunStore, ThreadStore, EventLog, AssistantStore, CronStore, StateStore, Protocol):
+class Store(
+    RunStore, ThreadStore, EventLog, AssistantStore, CronStore, StateStore, WorkflowStore, SessionStore, Protocol
+):
     """One backend."""
 
     async def open(self) -> None:

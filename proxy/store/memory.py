@@ -17,6 +17,7 @@ from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.memory_assistants import MemoryAssistants
 from proxy.store.memory_crons import MemoryCrons
 from proxy.store.memory_states import MemoryStates
+from proxy.store.memory_workflows import MemoryWorkflows
 from proxy.store.runlog import LiveLog, Sink
 
 
@@ -28,7 +29,7 @@ class Used(msgspec.Struct, frozen=True):
     at: float
 
 
-class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
+class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates, MemoryWorkflows):
     """The store port over dictionaries; see `proxy.store.base` for the contracts."""
 
     def __init__(self) -> None:
@@ -45,7 +46,8 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates):
 
     async def ping(self) -> None: ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        self._bells.close()
 
     async def insert(self, run: Run, *, idempotency: Idempotency | None = None, thread: Thread | None = None) -> Run:
         used = None if idempotency is None else self._keys.get((run.tenant, idempotency.key))

@@ -21,6 +21,7 @@ from proxy.events import Entry
 from proxy.model import ACTIVE, Idempotency, Pause, Run, RunStatus, Thread
 from proxy.store import migrations, records
 from proxy.store.base import RunQuery, placed
+from proxy.store.bells import Bells
 from proxy.store.engine import Reader, sqlite_engine
 from proxy.store.journal import StoreJournal
 from proxy.store.livelogs import LiveLogs, Page
@@ -30,6 +31,7 @@ from proxy.store.sql_assistants import SqlAssistants
 from proxy.store.sql_crons import SqlCrons
 from proxy.store.sql_states import SqlStates
 from proxy.store.sql_threads import SHORT, SqlThreads
+from proxy.store.sql_workflows import SqlWorkflows
 from proxy.store.writer import Call, Writer
 
 logger = structlog.get_logger(__name__)
@@ -37,13 +39,14 @@ logger = structlog.get_logger(__name__)
 ANOTHER = "set `store` to another file, such as `sqlite:///other.db`"
 
 
-class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates):
+class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows):
     """The store port over one SQLite file, which it has to itself."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self._logs = LiveLogs(self._page)
+        self._bells = Bells()
         self._opened = False
         self._reader: Reader
         self._writer: Writer
@@ -91,6 +94,7 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates):
         if not self._opened:
             return
         self._opened = False
+        self._bells.close()
         await self._journal.close()
         self._logs.close()
         self._reader.close()

@@ -14,7 +14,18 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from proxy.store.base import Store
-from proxy.testing import admission, assistants, crons, logs, records, states, threads, webhooks
+from proxy.testing import (
+    admission,
+    assistants,
+    crons,
+    logs,
+    records,
+    sessions,
+    states,
+    threads,
+    webhooks,
+    workflows,
+)
 from proxy.testing.runs import Promise
 
 STORE_PROMISES: tuple[Promise, ...] = (
@@ -26,6 +37,8 @@ STORE_PROMISES: tuple[Promise, ...] = (
     *crons.PROMISES,
     *webhooks.PROMISES,
     *states.PROMISES,
+    *workflows.PROMISES,
+    *sessions.PROMISES,
 )
 LIMIT = 30.0
 """Seconds that one promise may take."""
