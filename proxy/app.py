@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from litestar import Litestar, Router
-from litestar.handlers import HTTPRouteHandler
+from litestar.types import ControllerRouterHandler
 
 from proxy import plugins
-from proxy.api import assistants, completion, crons, health, models, openapi, runs, store
+from proxy.api import completion, health, models, openapi
 from proxy.api.asgi import App, Receive, Scope, Send
 from proxy.api.auth import Auth
 from proxy.api.chat import ChatCompletions
-from proxy.api.crons import CronRooms
 from proxy.api.errors import HANDLERS
 from proxy.api.gate import Gate
-from proxy.api.native import about, hearing, joins, protocol, records, sockets, threads
-from proxy.api.native import runs as native_runs
-from proxy.api.native import states as thread_states
+from proxy.api.native import routes as native
+from proxy.api.native import sockets
 from proxy.api.native.mounts import Mount, mounts
 from proxy.api.native.rooms import Rooms
 from proxy.api.native.scheduled import Schedule
@@ -91,7 +89,8 @@ class Application:
             agents=self.agents,
             assistants=Assistants(self._store, self.agents, self._threads.delete),
             states=states,
-            threads=self._store,
+            threads=self._threads,
+            memories=self._memories,
             webhooks=self._webhooks,
             limits=settings.server.limits,
         )
@@ -125,34 +124,17 @@ class Application:
         return told(whole, started_at=started, sent_at=time.time(), values=NULL if values is None else values)
 
     def _litestar(self) -> Litestar:
-        limits = self._settings.server.limits
-        native = [
-            *assistants.routes(self._rooms.assistants, limits),
-            *store.routes(self._memories, limits),
-            *crons.routes(
-                CronRooms(crons=self._crons, assistants=self._rooms.assistants, webhooks=self._webhooks, limits=limits)
-            ),
-            *about.routes(),
-            *threads.routes(self._threads, limits),
-            *thread_states.routes(self._threads, limits),
-        ]
         own = [
             *models.routes(self.agents),
             *completion.routes(self.manager, self._settings),
             *health.routes(self.manager),
         ]
-        root, _ = mounts(self._settings.dialects)
+        dialects = mounts(self._settings.dialects)
         return Litestar(
             [
                 *own,
-                *openapi.routes(lambda: [*own, *native, *self._native(root)]),
-                *(
-                    Router(
-                        mount.prefix or "/",
-                        route_handlers=[*native, *self._native(mount), *sockets.routes(mount, self._rooms)],
-                    )
-                    for mount in mounts(self._settings.dialects)
-                ),
+                *openapi.routes(lambda: [*own, *self._native(dialects[0])]),
+                *(Router(mount.prefix or "/", route_handlers=self._native(mount)) for mount in dialects),
             ],
             exception_handlers=HANDLERS,
             openapi_config=None,
@@ -160,16 +142,9 @@ class Application:
             request_max_body_size=None,
         )
 
-    def _native(self, mount: Mount) -> list[HTTPRouteHandler]:
-        """The routes of the runs API that differ from mount to mount."""
-        return [
-            *native_runs.routes(mount, self._rooms),
-            *records.routes(mount, self._rooms),
-            *joins.routes(mount, self._rooms),
-            *hearing.routes(mount, self._rooms),
-            *protocol.routes(mount, self._rooms),
-            *runs.routes(self.manager, shows_gone=mount.shows_gone),
-        ]
+    def _native(self, mount: Mount) -> list[ControllerRouterHandler]:
+        """The runs API in one of its dialects."""
+        return [*native.routes(mount, self._rooms, self._crons), *sockets.routes(mount, self._rooms)]
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:

@@ -77,6 +77,10 @@ class ThreadManager:
                 raise
             return await self.get(made.tenant, made.thread_id)
 
+    async def known(self, tenant: str, thread_id: str) -> Thread | None:
+        """The record, if there is one."""
+        return await self._store.get_thread(tenant, thread_id)
+
     async def get(self, tenant: str, thread_id: str) -> Thread:
         """Raises `NotFound`, also for another tenant's."""
         thread = await self._store.get_thread(tenant, thread_id)

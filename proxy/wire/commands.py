@@ -28,7 +28,7 @@ class Command(Struct, frozen=True):
 
     id: Any = None
     method: Any = None
-    params: Raw = NULL
+    params: Raw = msgspec.field(default_factory=lambda: NULL)
 
 
 class RunStart(Body, frozen=True, kw_only=True, rename={"multitask_strategy": "multitaskStrategy"}):

@@ -137,7 +137,7 @@ class Commands:
         """The run that asked what is answered here. While a run is under way, nothing waits for an answer."""
         tenant = place.caller.tenant
         runs = await self._rooms.manager.find(RunQuery(tenant=tenant, thread_id=place.thread_id, limit=1))
-        thread = await self._rooms.threads.get_thread(tenant, place.thread_id)
+        thread = await self._rooms.threads.known(tenant, place.thread_id)
         if not runs or thread is None:
             raise Refused("no_such_run", "No interrupted run is bound to this thread.")
         asked = [] if thread.busy else [one.id for task in thread.outcome.interrupts.values() for one in task]

@@ -41,7 +41,7 @@ async def thread_at(rooms: Rooms, request: Asking, thread_id: str) -> str:
     if await rooms.manager.find(RunQuery(tenant=tenant, thread_id=thread_id, gone=True, limit=1)):
         return thread_id
     thread_id = checked_id(thread_id, "thread")
-    if await rooms.threads.get_thread(tenant, thread_id) is None:
+    if await rooms.threads.known(tenant, thread_id) is None:
         raise NotFound(f"There is no thread {thread_id}.", param="thread_id")
     return thread_id
 

@@ -144,7 +144,7 @@ class Orders:
         if ID.fullmatch(thread_id.lower()):
             thread_id = thread_id.lower()
             makes = self._mount.makes_threads or asked.body.if_not_exists == "create"
-            if makes or await self._rooms.threads.get_thread(tenant, thread_id) is not None:
+            if makes or await self._rooms.threads.known(tenant, thread_id) is not None:
                 return thread_id
         if not await self._rooms.manager.find(RunQuery(tenant=tenant, thread_id=thread_id, gone=True, limit=1)):
             raise NotFound(f"There is no thread {checked_id(thread_id, 'thread')}.", param="thread_id")

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from msgspec import Struct
 
-from proxy.model import Thread
+from proxy.memories import Opening
 from proxy.runs.agents import Agents
 from proxy.runs.assistants import Assistants
 from proxy.runs.manager import RunManager
 from proxy.runs.states import States
+from proxy.runs.threads import ThreadManager
 from proxy.runs.webhooks import Webhooks
 from proxy.settings import RequestLimits
-
-
-class ThreadBook(Protocol):
-    """The records of threads."""
-
-    async def get_thread(self, tenant: str, thread_id: str) -> Thread | None: ...
 
 
 class Rooms(Struct, frozen=True, kw_only=True):
@@ -28,6 +21,7 @@ class Rooms(Struct, frozen=True, kw_only=True):
     agents: Agents
     assistants: Assistants
     states: States
-    threads: ThreadBook
+    threads: ThreadManager
     webhooks: Webhooks
+    memories: Opening
     limits: RequestLimits

@@ -12,15 +12,16 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from proxy.api.asgi import Receive
-from proxy.api.bodies import fitting
 from proxy.api.client import Delivery, Header
 from proxy.api.errors import Dialect, refusing
+from proxy.api.native.bodies import fitting
 from proxy.api.native.located import headers_of
 from proxy.api.native.mounts import Mount
 from proxy.api.native.orders import Asked, Orders
 from proxy.api.native.reading import Reading, View
 from proxy.api.native.rooms import Rooms
 from proxy.api.native.telling import Told
+from proxy.api.openapi import BODY
 from proxy.api.parse import read_body
 from proxy.api.started import Started
 from proxy.api.streaming import EventStream, Refuse, WholeAnswer
@@ -62,15 +63,15 @@ def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
 def threaded(creation: Creation) -> list[HTTPRouteHandler]:
     """On a thread."""
 
-    @post("/threads/{thread_id:str}/runs", status_code=200)
+    @post("/threads/{thread_id:str}/runs", status_code=200, opt={BODY: RunCreate})
     async def create_run(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Response[Record]:
         return creation.shown(await creation.make(request, thread_id))
 
-    @post("/threads/{thread_id:str}/runs/stream", status_code=200)
+    @post("/threads/{thread_id:str}/runs/stream", status_code=200, opt={BODY: RunCreate})
     async def stream_run(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ASGIApp:
         return creation.streamed(request, await creation.make(request, thread_id))
 
-    @post("/threads/{thread_id:str}/runs/wait", status_code=200)
+    @post("/threads/{thread_id:str}/runs/wait", status_code=200, opt={BODY: RunCreate})
     async def wait_run(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ASGIApp:
         return creation.waited(request, await creation.make(request, thread_id, values=True))
 
@@ -80,19 +81,19 @@ def threaded(creation: Creation) -> list[HTTPRouteHandler]:
 def stateless(creation: Creation) -> list[HTTPRouteHandler]:
     """On no thread that the caller names in the path."""
 
-    @post("/runs", status_code=200)
+    @post("/runs", status_code=200, opt={BODY: RunCreate})
     async def create_stateless(request: Request[Any, Any, Any]) -> Response[Record]:
         return creation.shown(await creation.make(request), threaded=False)
 
-    @post("/runs/stream", status_code=200)
+    @post("/runs/stream", status_code=200, opt={BODY: RunCreate})
     async def stream_stateless(request: Request[Any, Any, Any]) -> ASGIApp:
         return creation.streamed(request, await creation.make(request), threaded=False)
 
-    @post("/runs/wait", status_code=200)
+    @post("/runs/wait", status_code=200, opt={BODY: RunCreate})
     async def wait_stateless(request: Request[Any, Any, Any]) -> ASGIApp:
         return creation.waited(request, await creation.make(request, values=True))
 
-    @post("/runs/batch", status_code=200)
+    @post("/runs/batch", status_code=200, opt={BODY: tuple[RunCreate, ...]})
     async def create_batch(request: Request[Any, Any, Any]) -> list[Record]:
         return [record(run) for run in await creation.batch(request)]
 

@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from proxy.adapter import Checkpoint, State, Update
-from proxy.api.bodies import body_of
+from proxy.api.native.bodies import body_of
 from proxy.api.native.ids import checked_id
 from proxy.api.native.orders import checkpoint_of
 from proxy.api.native.threads import given

@@ -12,10 +12,10 @@ from litestar.params import FromPath
 from msgspec import UNSET, Raw, UnsetType
 
 from proxy.adapter import Update
-from proxy.api.bodies import body_of
+from proxy.api.native.bodies import body_of
 from proxy.api.native.ids import checked_id
+from proxy.api.native.paging import paging
 from proxy.api.openapi import BODY
-from proxy.api.paging import paging
 from proxy.api.runs import tenant_of
 from proxy.errors import Unprocessable
 from proxy.events import NULL

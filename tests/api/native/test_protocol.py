@@ -213,13 +213,13 @@ def test_several_questions_are_answered_at_once_with_an_update() -> None:
         await line.start("many", {"answers": []})
         asked = [one["params"]["data"] for one in await line.told("input") if one["method"] == "input.requested"]
         responses = [
-            {"interrupt_id": one["interrupt_id"], "namespace": [], "response": number}
-            for number, one in enumerate(asked)
+            {"interrupt_id": one["interrupt_id"], "namespace": [], "response": one["payload"] == "right?"}
+            for one in asked
         ]
         await line.command("input.respond", responses=responses, update={"answers": ["first"]})
         await line.told(runs=2)
         state = (await house.http.get(f"{line.path}/state")).json()
-        assert state["values"] == {"answers": ["first", "left? 0", "right? 1"]}
+        assert state["values"] == {"answers": ["first", "left? False", "right? True"]}
 
     visit(scene, AGENTS)
 

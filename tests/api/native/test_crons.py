@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from litestar import Litestar
 
-from proxy.api import crons as room
 from proxy.api.auth import Caller
 from proxy.api.errors import HANDLERS
+from proxy.api.native import crons as room
 from proxy.model import Cron, Run, Thread, new_id, system_id
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.assistants import Assistants, Revision

@@ -14,10 +14,11 @@ from litestar.params import FromPath
 from msgspec import UNSET, Struct
 
 from proxy.api.auth import Caller
-from proxy.api.bodies import body_of
+from proxy.api.native.bodies import body_of
 from proxy.api.native.honoured import check_honoured
 from proxy.api.native.ids import checked_id
-from proxy.api.paging import paging
+from proxy.api.native.paging import paging
+from proxy.api.openapi import BODY
 from proxy.api.runs import tenant_of
 from proxy.errors import NotFound
 from proxy.model import Assistant, Cron, new_id
@@ -60,11 +61,11 @@ def routes(rooms: CronRooms) -> list[HTTPRouteHandler]:
 
 
 def creations(rooms: CronRooms) -> list[HTTPRouteHandler]:
-    @post("/runs/crons", status_code=200)
+    @post("/runs/crons", status_code=200, opt={BODY: CronCreate})
     async def create_cron(request: Request[Any, Any, Any]) -> CronRecord:
         return cron_record(await created(rooms, request, None))
 
-    @post("/threads/{thread_id:str}/runs/crons", status_code=200)
+    @post("/threads/{thread_id:str}/runs/crons", status_code=200, opt={BODY: CronCreate})
     async def create_thread_cron(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> CronRecord:
         return cron_record(await created(rooms, request, checked_id(thread_id, "thread")))
 
@@ -72,7 +73,7 @@ def creations(rooms: CronRooms) -> list[HTTPRouteHandler]:
 
 
 def searches(rooms: CronRooms) -> list[HTTPRouteHandler]:
-    @post("/runs/crons/search", status_code=200)
+    @post("/runs/crons/search", status_code=200, opt={BODY: CronSearch})
     async def search_crons(request: Request[Any, Any, Any]) -> Response[list[CronRecord] | list[dict[str, Any]]]:
         asked = await body_of(request, _search, rooms.limits)
         wanted = msgspec.structs.replace(
@@ -89,7 +90,7 @@ def searches(rooms: CronRooms) -> list[HTTPRouteHandler]:
             return Response(found, headers=headers)
         return Response([selected(record, asked.select) for record in found], headers=headers)
 
-    @post("/runs/crons/count", status_code=200)
+    @post("/runs/crons/count", status_code=200, opt={BODY: CronCount})
     async def count_crons(request: Request[Any, Any, Any]) -> int:
         asked = await body_of(request, _count, rooms.limits)
         return await rooms.crons.count(await counted(rooms, tenant_of(request), asked))
@@ -104,7 +105,7 @@ def records(rooms: CronRooms) -> list[HTTPRouteHandler]:
     async def show_cron(request: Request[Any, Any, Any], cron_id: FromPath[str]) -> CronRecord:
         return cron_record(await crons.get(tenant_of(request), checked_id(cron_id, "cron")))
 
-    @patch("/runs/crons/{cron_id:str}")
+    @patch("/runs/crons/{cron_id:str}", opt={BODY: CronPatch})
     async def patch_cron(request: Request[Any, Any, Any], cron_id: FromPath[str]) -> CronRecord:
         asked, name, tenant = (
             await body_of(request, _patch, rooms.limits),

@@ -12,7 +12,8 @@ from litestar import Request, Response, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET
 
-from proxy.api.bodies import body_of
+from proxy.api.native.bodies import body_of
+from proxy.api.openapi import BODY
 from proxy.api.runs import query, tenant_of
 from proxy.errors import Unprocessable
 from proxy.memories import Memory, MemorySearch, Namespace, NamespaceQuery, Opening
@@ -40,7 +41,7 @@ def routes(memories: Opening, limits: RequestLimits) -> list[HTTPRouteHandler]:
 def items(memories: Opening, limits: RequestLimits) -> list[HTTPRouteHandler]:
     """Those of one item."""
 
-    @put("/store/items", status_code=204)
+    @put("/store/items", status_code=204, opt={BODY: ItemPut})
     async def put_item(request: Request[Any, Any, Any]) -> None:
         asked = await body_of(request, _put, limits)
         kept = await memories()
@@ -54,7 +55,7 @@ def items(memories: Opening, limits: RequestLimits) -> list[HTTPRouteHandler]:
         found = await kept.get(tenant_of(request), labels(asked.namespace), asked.key, refresh=asked.refresh_ttl)
         return Response(None if found is None else record(found))
 
-    @delete("/store/items")
+    @delete("/store/items", opt={BODY: ItemDelete})
     async def delete_item(request: Request[Any, Any, Any]) -> None:
         asked = await body_of(request, _delete, limits)
         kept = await memories()
@@ -66,7 +67,7 @@ def items(memories: Opening, limits: RequestLimits) -> list[HTTPRouteHandler]:
 def searches(memories: Opening, limits: RequestLimits) -> list[HTTPRouteHandler]:
     """Those of many."""
 
-    @post("/store/items/search", status_code=200)
+    @post("/store/items/search", status_code=200, opt={BODY: ItemSearch})
     async def search_items(request: Request[Any, Any, Any]) -> Items:
         asked = await body_of(request, _search, limits)
         kept = await memories()
@@ -81,7 +82,7 @@ def searches(memories: Opening, limits: RequestLimits) -> list[HTTPRouteHandler]
         found = await kept.search(tenant_of(request), wanted)
         return Items(tuple(record(memory, scored=True) for memory in found))
 
-    @post("/store/namespaces", status_code=200)
+    @post("/store/namespaces", status_code=200, opt={BODY: NamespaceSearch})
     async def list_namespaces(request: Request[Any, Any, Any]) -> Namespaces:
         asked = await body_of(request, _namespaces, limits)
         kept = await memories()

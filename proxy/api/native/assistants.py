@@ -10,8 +10,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Meta, Raw
 
-from proxy.api.bodies import body_of
-from proxy.api.paging import paging
+from proxy.api.native.bodies import body_of
+from proxy.api.native.paging import paging
+from proxy.api.openapi import BODY
 from proxy.api.runs import query, tenant_of
 from proxy.runs.agents import Agent
 from proxy.runs.assistants import AssistantQuery, Assistants, Revision
@@ -65,7 +66,7 @@ def routes(assistants: Assistants, limits: RequestLimits) -> list[HTTPRouteHandl
 def lists(assistants: Assistants, limits: RequestLimits) -> list[HTTPRouteHandler]:
     """Those of all assistants."""
 
-    @post("/assistants", status_code=200)
+    @post("/assistants", status_code=200, opt={BODY: AssistantCreate})
     async def create_assistant(request: Request[Any, Any, Any]) -> AssistantRecord:
         asked = await body_of(request, _create, limits)
         made = await assistants.create(
@@ -77,7 +78,7 @@ def lists(assistants: Assistants, limits: RequestLimits) -> list[HTTPRouteHandle
         )
         return assistant_record(made)
 
-    @post("/assistants/search", status_code=200)
+    @post("/assistants/search", status_code=200, opt={BODY: AssistantSearch})
     async def search_assistants(request: Request[Any, Any, Any]) -> Found:
         asked = await body_of(request, _search, limits)
         wanted = searched(tenant_of(request), asked)
@@ -87,7 +88,7 @@ def lists(assistants: Assistants, limits: RequestLimits) -> list[HTTPRouteHandle
             return Response(found, headers=headers)
         return Response([selected(record, asked.select) for record in found], headers=headers)
 
-    @post("/assistants/count", status_code=200)
+    @post("/assistants/count", status_code=200, opt={BODY: AssistantCount})
     async def count_assistants(request: Request[Any, Any, Any]) -> int:
         asked = await body_of(request, _count, limits)
         return await assistants.count(counted(tenant_of(request), asked))
@@ -102,7 +103,7 @@ def records(assistants: Assistants, limits: RequestLimits) -> list[HTTPRouteHand
     async def show_assistant(request: Request[Any, Any, Any], name: FromPath[str]) -> AssistantRecord:
         return assistant_record(await assistants.find(tenant_of(request), name))
 
-    @patch("/assistants/{name:str}")
+    @patch("/assistants/{name:str}", opt={BODY: AssistantPatch})
     async def patch_assistant(request: Request[Any, Any, Any], name: FromPath[str]) -> AssistantRecord:
         asked = await body_of(request, _patch, limits)
         return assistant_record(await assistants.patch(tenant_of(request), name, revision(asked)))
@@ -111,7 +112,7 @@ def records(assistants: Assistants, limits: RequestLimits) -> list[HTTPRouteHand
     async def delete_assistant(request: Request[Any, Any, Any], name: FromPath[str]) -> None:
         await assistants.delete(tenant_of(request), name, threads=query(request, Leaving).delete_threads)
 
-    @post("/assistants/{name:str}/versions", status_code=200)
+    @post("/assistants/{name:str}/versions", status_code=200, opt={BODY: AssistantVersions})
     async def list_versions(request: Request[Any, Any, Any], name: FromPath[str]) -> list[AssistantRecord]:
         asked = await body_of(request, _versions, limits)
         wanted = AssistantQuery(
@@ -119,7 +120,7 @@ def records(assistants: Assistants, limits: RequestLimits) -> list[HTTPRouteHand
         )
         return [assistant_record(version) for version in await assistants.versions(name, wanted)]
 
-    @post("/assistants/{name:str}/latest", status_code=200)
+    @post("/assistants/{name:str}/latest", status_code=200, opt={BODY: AssistantLatest})
     async def set_latest(request: Request[Any, Any, Any], name: FromPath[str]) -> AssistantRecord:
         asked = await body_of(request, _latest, limits)
         return assistant_record(await assistants.set_latest(tenant_of(request), name, asked.version))
