@@ -23,6 +23,8 @@ ENDPOINTS = {
     "GET /runs/{run_id}": "the record of a run; DELETE removes it",
     "GET /runs/{run_id}/events": "its log, a line an entry; ?wait=1 follows it",
     "POST /runs/{run_id}/cancel": "stops it; ?wait=1 waits for its end",
+    "POST /threads/{thread_id}/runs/stream": "LangGraph's runs API: a run of a thread, as a stream",
+    "GET /docs": "all routes of the runs API; /openapi.json is the same for programs",
     "GET /health": "the server is alive",
     "GET /ready": "the server takes work",
 }
