@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Literal, cast
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request, get
@@ -39,7 +40,7 @@ def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
         place = await placed(rooms, request, thread)
         hearing = Hearing(mount, rooms, frozenset() if set(scopes) == {"lifecycle"} else None)
         delivery = Delivery(
-            headers=((b"content-location", f"{mount.prefix}/threads/{thread}/stream".encode()),),
+            headers=((b"content-location", f"{mount.prefix}/threads/{quote(thread, safe='')}/stream".encode()),),
             keepalive=mount.settings.keepalive,
             first_byte=0.0,
             send_timeout=mount.settings.send_timeout,
