@@ -24,6 +24,7 @@ Header = tuple[bytes, bytes]
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _LONGEST = 16 * 1024
 _LONGEST_USER = 256
+KEY_HEADERS = frozenset({b"x-api-key", b"x-modelrelay-api-key"})
 OFFERED = b"x-api-key."
 """How the offered protocol of a web socket begins that is a key: browsers can send no other header with one."""
 _REFUSED = "The API key is missing or wrong. Send it as `Authorization: Bearer <key>` or as `x-api-key: <key>`."
@@ -93,13 +94,13 @@ class Auth:
 
 
 def _credential(headers: list[Header]) -> bytes:
-    """The key or token that was sent; `Authorization` goes before `x-api-key` if it is a bearer's."""
+    """The key or token that was sent; `Authorization` goes before the other headers if it is a bearer's."""
     credential = offered = b""
     for name, value in headers:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             credential = value[7:].strip()
             break
-        if name == b"x-api-key":
+        if name in KEY_HEADERS:
             credential = value.strip()
         elif name == b"sec-websocket-protocol":
             offered = offered or _offered(value)

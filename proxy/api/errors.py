@@ -20,7 +20,9 @@ from litestar.exceptions import HTTPException
 from proxy.api.client import JSON, Header, Reply
 from proxy.errors import BadRequest, Busy, NotAllowed, ProxyError, RunFailed
 from proxy.events import Failed
+from proxy.wire import flat
 from proxy.wire.chat import failure
+from proxy.workflows.issues import InvalidWorkflow
 
 LONGEST_REFLECTED = 200
 """Characters of a client's own input that may come back to it."""
@@ -48,6 +50,7 @@ class Dialect(StrEnum):
     OPENAI = "openai"
     LANGGRAPH = "langgraph"
     COMPLETION = "completion"
+    WORKFLOWS = "workflows"
 
 
 _DIALECTS = {
@@ -74,17 +77,21 @@ def dialect_of(path: str) -> Dialect:
     """The dialect spoken on a path, which stands without the root path."""
     first, _, rest = path.lstrip("/").partition("/")
     if first == "api" and rest.partition("/")[0] == "v1":
-        return Dialect.OPENAI
+        return Dialect.WORKFLOWS
     return _DIALECTS.get(first, Dialect.OPENAI)
 
 
 def reply_to(error: ProxyError, dialect: Dialect, request_id: str) -> Reply:
     """The whole response that tells of an error; `X-Request-Id` and the length are added when it is sent."""
     status = error.status if 400 <= error.status < 600 else 500
+    if status == 422 and dialect is Dialect.WORKFLOWS:
+        status = 400
     message = clean(error.message, _LONGEST_MESSAGE)
     if type(error) is InternalError:
         message = f"{message} Its log knows more under the request id {request_id}."
-    return Reply(status=status, headers=tuple(_headers(error, status)), body=_BODIES[dialect](error, status, message))
+    return Reply(
+        status=status, headers=tuple(_headers(error, status)), body=_BODIES[dialect](error, status, message, request_id)
+    )
 
 
 def refusing(dialect: Dialect, request_id: str) -> Callable[[Failed], Reply]:
@@ -130,23 +137,37 @@ def _wait(seconds: float | None) -> int:
     return math.ceil(min(max(seconds, 1), _LONGEST_WAIT))
 
 
-def _openai(error: ProxyError, status: int, message: str) -> bytes:
+def _openai(error: ProxyError, status: int, message: str, _: str) -> bytes:
     param = None if error.param is None else clean(error.param)
     return failure(Failed(code=error.code, message=message, status=status), param)
 
 
-def _langgraph(error: ProxyError, status: int, message: str) -> bytes:
+def _langgraph(error: ProxyError, status: int, message: str, _: str) -> bytes:
     return msgspec.json.encode(Detail(message))
 
 
-def _completion(error: ProxyError, status: int, message: str) -> bytes:
+def _completion(error: ProxyError, status: int, message: str, _: str) -> bytes:
     return msgspec.json.encode(Complaint(error.code, message, datetime.now(UTC)))
 
 
-_BODIES: dict[Dialect, Callable[[ProxyError, int, str], bytes]] = {
+def _workflows(error: ProxyError, status: int, message: str, request_id: str) -> bytes:
+    issues = error.issues if isinstance(error, InvalidWorkflow) else ()
+    refusal = flat.Refusal(
+        error=clean(error.code),
+        code=flat.INVALID if issues else flat.word(status),
+        message=message,
+        request_id=request_id,
+        fields=() if error.param is None else (flat.Field(clean(error.param), message),),
+        issues=[flat.Problem(issue.code, issue.path, issue.message) for issue in issues],
+    )
+    return flat.encode(refusal)
+
+
+_BODIES: dict[Dialect, Callable[[ProxyError, int, str, str], bytes]] = {
     Dialect.OPENAI: _openai,
     Dialect.LANGGRAPH: _langgraph,
     Dialect.COMPLETION: _completion,
+    Dialect.WORKFLOWS: _workflows,
 }
 
 

@@ -24,7 +24,10 @@ from proxy.api.errors import InternalError, dialect_of, reply_to
 from proxy.errors import BadRequest, Draining, Forbidden, HeadersTooLarge, NotFound, ProxyError, TooLarge, Unsupported
 from proxy.settings import RequestLimits, Settings
 
-PUBLIC = frozenset({"/", "/health", "/ready", "/ok", "/api/ok", "/openapi.json", "/docs"})
+WORKFLOWS = "/api/v1/"
+"""Where the workflow dialect stands, whose clients have a header of their own for the id of a request."""
+SCHEMAS = frozenset(f"{WORKFLOWS}schemas/{name}.schema.json" for name in ("run_event", "workflow"))
+PUBLIC = frozenset({"/", "/health", "/ready", "/ok", "/api/ok", "/openapi.json", "/docs"}) | SCHEMAS
 QUIET = frozenset({"/health", "/ready", "/ok", "/api/ok"})
 """Probes come every few seconds and say nothing."""
 MAX_HEADERS = 64 * 1024
@@ -37,6 +40,7 @@ _NOBODY = Caller()
 _WATCHED = frozenset(
     {
         b"x-request-id",
+        b"x-modelrelay-request-id",
         b"content-length",
         b"transfer-encoding",
         b"content-encoding",
@@ -171,7 +175,7 @@ class Asked:
         get = known.get
         self.headers = headers
         self.size = size
-        self.request_id = get(b"x-request-id")
+        self.request_id = get(b"x-modelrelay-request-id") or get(b"x-request-id")
         self.length = get(b"content-length")
         self.chunked = b"transfer-encoding" in known
         self.encoding = get(b"content-encoding", b"").strip().lower()
@@ -203,6 +207,8 @@ class Exchange:
     def identify(self, request_id: bytes) -> None:
         self.request_id = self.state["request_id"] = request_id.decode()
         self.extra: tuple[Header, ...] = ((b"x-request-id", request_id),)
+        if self.path.startswith(WORKFLOWS):
+            self.extra += ((b"x-modelrelay-request-id", request_id),)
 
     def name(self, caller: Caller) -> None:
         self.state["caller"] = caller
