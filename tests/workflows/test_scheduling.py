@@ -483,3 +483,27 @@ def test_losers_stay_canceled_after_a_restart() -> None:
     assert not [each for each in run.decisions if isinstance(each, NodeSucceeded | NodeFailed)]
     assert NodeCanceled("b") in run.decisions
     assert NodeStarted("c") in run.decisions
+
+
+def test_nothing_is_decided_after_a_run_has_failed_within_the_effects_of_one_report() -> None:
+    nodes = (llm("a"), join("any", "j", "a"), llm("t", "{{a}}"), llm("b"), join("any", "k", "t", "b"))
+    run = Driver(plan(*nodes, outputs={"j": "j", "k": "k"}))
+    assert words(run.fail("a")) == ["NodeFailed a", "NodeStarted j", "NodeFailed j", "Stop b", "RunFailed"]
+
+
+def test_a_node_fails_once_though_several_of_its_items_wait_too_long() -> None:
+    each = fanout("each", llm("one"), items_from_input="xs")
+    run = Driver(plan(each, llm("b"), join("any", "j", "each", "b")), {"xs": [1, 2]})
+    run.sleep("each", 0)
+    run.sleep("each", 1)
+    assert words(run.wait(900)) == ["Stop each[0]", "Stop each[1]", "NodeFailed each"]
+
+
+def test_a_task_that_fails_before_its_turn_to_go_on_does_not_go_on() -> None:
+    run = Driver(plan(llm("a", retry=RETRY), llm("b"), llm("c"), max_parallelism=1))
+    task = run.task("a")
+    run.sleep("a")
+    run.wake("a")
+    run.asleep.remove(task)
+    assert run.schedule.failed(task, fault_of("llm_rate_limit", "Busy."), 0.0) == []
+    assert words(run.say("b")) == ["NodeSucceeded b", "NodeStarted c", "Start c"]
