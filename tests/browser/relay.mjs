@@ -5,7 +5,7 @@ export class Relay {
   /** Before the server at this address; `url` is the relay's own. */
   static async before(address) {
     const relay = Object.assign(new Relay(), { sockets: new Set() });
-    const { hostname, port } = new URL(address);
+    const { hostname, port, pathname } = new URL(address);
     relay.server = createServer((client) => {
       const upstream = connect(port, hostname);
       for (const [one, other] of [[client, upstream], [upstream, client]]) {
@@ -15,7 +15,7 @@ export class Relay {
       }
     });
     await new Promise((resolve) => relay.server.listen(0, '127.0.0.1', resolve));
-    relay.url = `http://127.0.0.1:${relay.server.address().port}`;
+    relay.url = `http://127.0.0.1:${relay.server.address().port}${pathname.replace(/\/$/, '')}`;
     return relay;
   }
 

@@ -5,6 +5,7 @@ With `PEER=1` in the environment the scenes are played on the official developme
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -178,3 +179,13 @@ def test_custom_events_arrive_as_they_are_sent(place: Place, shown: Stage, hook:
     report = shown.play(place, "custom", hook)
     assert report["early"] == [{"said": "one"}]
     assert report["custom"] == [{"said": "one"}, {"said": "two"}]
+
+
+@pytest.mark.skipif(bool(os.environ.get("PEER")), reason="the official server has no such dialect")
+@pytest.mark.parametrize("scene", ["tokens", "interrupt", "switching", "reload"])
+def test_the_classic_hook_works_in_deerflows_dialect(place: Place, shown: Stage, scene: str) -> None:
+    report = shown.play(dataclasses.replace(place, url=f"{place.url}/api"), scene, "reconnecting")
+    told = {"tokens": "answers", "reload": "texts", "interrupt": "texts", "switching": "again"}
+    said = {"interrupt": "verdict: yes", "switching": report.get("edited", [""])[-1]}
+    assert report[told[scene]][-1] == said.get(scene, "Hel lo world")
+    assert all(request["path"].startswith("/api/") for request in report["requests"])
