@@ -219,7 +219,7 @@ def test_several_questions_are_answered_at_once_with_an_update() -> None:
         await line.command("input.respond", responses=responses, update={"answers": ["first"]})
         await line.told(runs=2)
         state = (await house.http.get(f"{line.path}/state")).json()
-        assert state["values"] == {"answers": ["first", "left? False", "right? True"]}
+        assert state["values"]["answers"] == ["first", "left? False", "right? True"]
 
     visit(scene, AGENTS)
 
