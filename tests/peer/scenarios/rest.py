@@ -96,6 +96,15 @@ async def itself(talk: Talk) -> None:
     origin["access-control-request-headers"] = "content-type,x-api-key,last-event-id"
     answer = await talk.http.options("/threads", headers=origin)
     talk.note("preflight", {"status": answer.status_code, "origin": answer.headers["access-control-allow-origin"]})
+    methods = {method.strip() for method in answer.headers["access-control-allow-methods"].split(",")}
+    talk.note("methods", {method: method in methods for method in ("GET", "POST", "PUT", "PATCH", "DELETE")})
+    for label, path in (("page", "/ok"), ("refused page", "/threads/nonsense")):
+        answer = await talk.http.get(path, headers={"origin": "http://page.test"})
+        shown = [name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")]
+        names = ("content-location", "location", "x-pagination-next", "x-pagination-total")
+        talk.note(
+            label, {"origin": answer.headers["access-control-allow-origin"], **{name: name in shown for name in names}}
+        )
 
 
 async def refusals(talk: Talk) -> None:
