@@ -11,16 +11,17 @@ import msgspec
 import structlog
 
 from proxy.adapter import RunInput, thread_key
-from proxy.errors import Draining, NotFound, ProxyError, UnknownAgent
-from proxy.events import NULL, Cancelled, Entry, Failed, Final, RunStarted
+from proxy.errors import Draining, NotFound, UnknownAgent
+from proxy.events import NULL, Cancelled, Entry, Failed, Final
 from proxy.model import Action, Pause, Run, RunStatus
+from proxy.runs.admission import GOING_DOWN, Admission
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.chores import Chores
 from proxy.runs.ends import ended, left
 from proxy.runs.limits import RunBounds, Slots
 from proxy.runs.locks import Locks
 from proxy.runs.order import Order
-from proxy.runs.queues import Key, Queues, Waiting, key_of
+from proxy.runs.queues import key_of
 from proxy.runs.report import report, report_content
 from proxy.runs.states import States
 from proxy.runs.sweeper import Sweep, Sweeper
@@ -36,17 +37,12 @@ logger = structlog.get_logger(__name__)
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(RunInput).decode
 
-GOING_DOWN = Failed(
-    code="server_shutting_down", message="The server is shutting down.", status=503, retryable=True, retry_after=1
-)
 RESTARTED = Failed(
     code="server_restarted", message="The server was restarted during the run.", status=503, retryable=True
 )
 TAKEOVER = 10_000
 """How far ahead a run is numbered on that lost its process: beyond any number that a reader may have seen."""
 PAGE = 1000
-RETRY = 1.0
-"""Seconds until a run that the store did not let start is tried again."""
 
 
 class RunManager:
@@ -63,7 +59,6 @@ class RunManager:
         scrub: Callable[[str], str] = str,
     ) -> None:
         self.agents = agents
-        self.draining = False
         self.watch = Watch()
         self.locks = Locks()
         """Held while a run of a lasting thread is made; who holds a thread's finds none made meanwhile."""
@@ -76,11 +71,16 @@ class RunManager:
         self._bounds = {agent.name: RunBounds.of(agent.settings, settings, scrub) for agent in agents}
         self._slots = Slots()
         self._executions: dict[str, Execution] = {}
-        self._queues = Queues()
         self._doomed: dict[str, Action] = {}
         """Runs that were cancelled between their record and their beginning."""
         self._chores = Chores()
+        self.admission = Admission(store, agents, self._chores)
         self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def draining(self) -> bool:
+        """No more work is taken."""
+        return self.admission.closed
 
     @property
     def live(self) -> list[Run]:
@@ -115,7 +115,7 @@ class RunManager:
         else:
             order = Order(input=decode(run.input), choices=run.choices)
             self._slots.add(run.tenant, run.agent)
-            self._admit(self._begin(run, agent, order, inserted=True), order)
+            self.admission.admit(self._begin(run, agent, order, inserted=True), order, None)
 
     async def close(self) -> None:
         """Stop sweeping, and finish what was begun: content that is not to be kept has to go."""
@@ -160,7 +160,7 @@ class RunManager:
             self._slots.free(run.tenant, run.agent)
             raise
         execution = self._begin(run, agent, order, inserted=durable)
-        self._admit(execution, order)
+        self.admission.admit(execution, order, run.cancel or self._doomed.pop(run.run_id, None))
         return execution.run
 
     def _record(self, order: Order) -> Run:
@@ -195,69 +195,11 @@ class RunManager:
         self.watch.tell(run)
         return execution
 
-    def _admit(self, execution: Execution, order: Order) -> None:
-        """Start the run or queue it; what it is to push aside is cancelled."""
-        run = execution.run
-        action = run.cancel or self._doomed.pop(run.run_id, None)
-        if action is not None:
-            execution.stop(Cancelled(action=action))
-            return
-        if run.status is RunStatus.RUNNING:
-            self._start(execution, order)
-        else:
-            self._queues.add(Waiting(execution, order))
-            asyncio.get_running_loop().call_soon(self._due, key_of(run), run.not_before or 0.0)
-        strategy = order.choices.strategy
-        if not run.temporary and strategy in ("interrupt", "rollback"):
-            for other in self._queues.others(run):
-                other.stop(Cancelled(action="rollback" if strategy == "rollback" else "interrupt"))
-
-    def _start(self, execution: Execution, order: Order) -> None:
-        run, asked = execution.run, order.input
-        if not run.temporary:
-            self._queues.take(execution)
-        if execution.started:  # it was stopped while it was given its slot
-            return
-        execution.log.append(RunStarted(run_id=run.run_id, thread_id=run.thread_id, agent=run.agent))
-        agent, bounds = self.agents.named(run.agent), execution.bounds
-        assert agent is not None
-        if asked.timeout != bounds.timeout:
-            asked = msgspec.structs.replace(asked, timeout=bounds.timeout)
-        execution.start(agent.adapter.stream, asked)
-        if self.draining:  # it was being stored when the draining began, which therefore did not see it
-            execution.stop(GOING_DOWN)
-
-    def _due(self, key: Key, at: float) -> None:
-        """A run's time has come; or not quite, for timers do not go by the clock that its time was told by."""
-        if (later := at - time.time()) > 0:
-            asyncio.get_running_loop().call_later(later, self._due, key, at)
-        else:
-            self._advance(key)
-
-    def _advance(self, key: Key) -> None:
-        """Let the next run of a thread start, if there is one and the thread is free."""
-        if not self.draining and (waiting := self._queues.next(key)) is not None:
-            self._chores.add(self._promote(waiting))
-
-    async def _promote(self, waiting: Waiting) -> None:
-        execution = waiting.execution
-        run = msgspec.structs.replace(execution.run, status=RunStatus.RUNNING, updated_at=time.time())
-        while not execution.started:
-            try:
-                await self._store.transition(run, frm=frozenset({RunStatus.PENDING}))
-            except ProxyError as error:
-                logger.warning("a run could not be started yet", run_id=run.run_id, error=error.code)
-                await asyncio.sleep(RETRY)
-            else:
-                self._start(execution, waiting.order)
-
     def _ended(self, execution: Execution) -> None:
         run = execution.done.result()
         del self._executions[run.run_id]
         self._slots.free(run.tenant, run.agent)
-        self._queues.leave(execution)  # also a hidden thread has a slot where its run had to wait for its time
-        if not run.temporary:
-            self._advance(key_of(run))
+        self.admission.leave(execution)
         report(run)
         if self._settings.log_content:
             self._chores.add(report_content(run, self.follow(run, idle=0)))
@@ -383,7 +325,7 @@ class RunManager:
 
         Runs that wait go on waiting for the next server; who follows them is told to come back.
         """
-        self.draining = True
+        self.admission.closed = True
         waiting = [execution.done for execution in self._executions.values() if execution.started]
         if waiting:
             await asyncio.wait(waiting, timeout=seconds)
@@ -394,7 +336,7 @@ class RunManager:
 
     def abort(self) -> None:
         """End all runs now."""
-        self.draining = True
+        self.admission.closed = True
         self.watch.close()
         for execution in list(self._executions.values()):
             if execution.started:

@@ -32,6 +32,11 @@ class Queues:
         self._running: dict[Key, Execution] = {}
         self._waiting: dict[Key, dict[str, Waiting]] = {}
 
+    @property
+    def held(self) -> int:
+        """Threads that have a run, or one that waits."""
+        return len(self._running.keys() | self._waiting.keys())
+
     def take(self, execution: Execution) -> None:
         """The run has its thread's slot from now on."""
         self._running[key_of(execution.run)] = execution

@@ -39,8 +39,6 @@ def test_delayed_runs_on_hidden_threads_leave_nothing_behind() -> None:
             await here.final(run)
             gone = await here.start(delay=3600)
             await here.manager.cancel("default", gone.run_id)
-            queues = here.manager._queues
-            assert not queues._running
-            assert not queues._waiting
+            assert here.manager.admission.queues.held == 0
 
     asyncio.run(main())
