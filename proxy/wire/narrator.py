@@ -89,6 +89,8 @@ class Narrator:
             if mode_of(event.mode) in self._native:
                 yield from self._frame(event, made=False)
             return
+        if isinstance(event, Cancelled) and entry.seq == 1:  # it never began, and nobody has heard of it
+            return
         if isinstance(event, RunStarted) and not self._begun:
             self._begun = True
             yield Notice("lifecycle", (), Lifecycle("running", self._graph))
@@ -183,9 +185,6 @@ class Narrator:
                 yield Notice("input.requested", ns, Request(question.id, question.value, question.value))
 
     def _end(self, final: Final) -> Iterator[Notice]:
-        """A run that was cancelled before it began was never there."""
-        if isinstance(final, Cancelled) and not self._begun:
-            return
         error = final.message if isinstance(final, Failed) else None
         event = _event_of(final)
         if isinstance(final, Failed | Cancelled):

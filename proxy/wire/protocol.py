@@ -177,4 +177,3 @@ class ProtocolStream:
 
     def end(self) -> bytes:
         return b""
-

@@ -349,6 +349,12 @@ def test_a_run_that_was_cancelled_before_it_began_is_not_told_of() -> None:
     assert happenings(Chronicle(), PLAIN, [Entry(1, AT, Cancelled())], frames=False) == []
 
 
+def test_of_a_run_that_is_not_kept_the_end_is_told() -> None:
+    for final, life in ((Cancelled(), "interrupted"), (Completed(), "completed")):
+        [one] = happenings(Chronicle(), PLAIN, [Entry(7, AT, final)], frames=False)
+        assert one["params"]["data"] == {"event": life, "graph_name": "demo"}
+
+
 def test_a_run_that_failed_before_it_began_is_told_to_have_failed() -> None:
     [one] = happenings(Chronicle(), PLAIN, [Entry(1, AT, Failed(code="x", message="gone"))], frames=False)
     assert one["params"]["data"] == {"event": "failed", "graph_name": "demo", "error": "gone"}

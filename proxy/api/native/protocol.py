@@ -89,7 +89,10 @@ async def followed(
 
 
 class Listener:
-    """Opens the chapter of each run that begins on a thread; what is no longer kept of one is passed over."""
+    """Opens the chapter of each run that begins on a thread.
+
+    Of a run whose content is not kept the end is there, and is told of: somebody may be waiting for it.
+    """
 
     def __init__(self, rooms: Rooms, chronicle: Chronicle) -> None:
         self._rooms = rooms
@@ -107,4 +110,5 @@ class Listener:
         return 0
 
     async def skip(self, run: Run, after: int) -> int | None:
-        return None
+        kept = await self._rooms.manager.read(run, after=after, limit=1)
+        return kept[0].seq - 1 if kept else None

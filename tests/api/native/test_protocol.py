@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from proxy.events import Interrupt, Paused, TextDelta, ToolCallDelta, ToolResult
-from proxy.settings import Agent, Dialects, NativeDialect
+from proxy.settings import Agent, Dialects, NativeDialect, Runs
 from tests.api.native.talking import HI, Line, lives, text
 from tests.api.scripted import OTHER, SCRIPT, House, visit
 
@@ -127,6 +127,24 @@ def test_a_chat_on_the_thread_is_heard_as_well() -> None:
             assert text(await ear.run()) == "Hello"
 
     visit(scene)
+
+
+def test_the_end_of_a_run_whose_content_is_not_kept_is_heard() -> None:
+    async def scene(house: House) -> None:
+        line = Line(house)
+        await line.start()
+        run = await house.started()
+        await run.say("secret")
+        await run.end()
+        log = f"/runs/{run.given.run_id}/events"
+        while b"secret" in (await house.http.get(log)).content:  # it goes once nobody reads it
+            await asyncio.sleep(0)
+        async with line.events("lifecycle", "messages", "values") as ear:
+            heard = await ear.run()
+        assert lives(heard) == ["completed"]
+        assert "secret" not in str(heard)
+
+    visit(scene, runs=Runs(keep_content=False))
 
 
 def test_another_tenant_hears_and_commands_a_thread_of_its_own() -> None:
