@@ -166,7 +166,7 @@ class Board:
     def _spread(self, name: str, at: float) -> None:
         """Lets the users of a node know that it has ended."""
         for user in self._users[name]:
-            if self.states[user] is not NodeState.PENDING or self.final is not None:
+            if self.states[user] is not NodeState.PENDING:
                 continue
             self._left[user] -= 1
             node = self.nodes[user]

@@ -78,7 +78,7 @@ def _plan(document: object, faults: Faults, bounds: Bounds, tools: Collection[st
             if tools is not None and inner.mode != "client":
                 _check_tools(inner, place, tools, faults)
     for index, output in enumerate(found.workflow.outputs):
-        if output.from_ and output.from_ not in found.known:
+        if output.from_ and found.known and output.from_ not in found.known:
             _unknown(output.from_, ("outputs", index, "from"), found.known, faults)
     _check_circles(found, faults, bounds)
     return None if faults else planned(normal(found.workflow))

@@ -69,6 +69,7 @@ def _texts(node: Llm) -> Iterator[tuple[Path, str]]:
 def cycles(needs: Mapping[str, Collection[str]]) -> Iterator[list[str]]:
     """Circles of nodes, none of which shares a node with another: each as its nodes, from one that comes first."""
     left = {name: [each for each in others if each in needs and each != name] for name, others in needs.items()}
+    places = {name: place for place, name in enumerate(needs)}
     while left := _tangled(left):
         way: dict[str, None] = {}
         name = next(iter(left))
@@ -76,7 +77,7 @@ def cycles(needs: Mapping[str, Collection[str]]) -> Iterator[list[str]]:
             way[name] = None
             name = left[name][0]
         circle = list(way)[list(way).index(name) :]
-        first = min(circle, key=list(needs).index)
+        first = min(circle, key=places.__getitem__)
         turn = circle.index(first)
         yield [*circle[turn:], *circle[:turn]]
         gone = set(circle)

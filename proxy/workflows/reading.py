@@ -54,7 +54,6 @@ class Fields:
             self.fault(Code.MISSING_FIELD, name, f"`{name}` is missing: {required}")
         if most is not None and len(value) > most:
             self.fault(Code.INVALID_VALUE, name, f"`{name}` must have at most {most} characters")
-            return ""
         return value
 
     def whole(self, name: str, *, most: int = LARGEST, least: int = 1) -> int | None:

@@ -127,7 +127,8 @@ def tool(inner: Fields) -> None:
     """Notes what is wrong with a definition; the options of kinds other than functions are the model's own business."""
     if not inner.has("type"):
         inner.fault(Code.MISSING_FIELD, "type", f"`type` is missing; it is one of {', '.join(TOOLS)}")
-    if inner.word("type", TOOLS, "function") != "function" or not inner.has("type"):
+    inner.word("type", TOOLS, "function")
+    if inner.given.get("type") != "function":
         return
     function = inner.inner("function")
     inner.close()
