@@ -80,7 +80,8 @@ class Narrator:
         self._speeches = Speeches()
         self._within: dict[Path, None] = {}
         """Graphs within the run's that have not ended, in the order in which they began."""
-        self._asked: set[str] = set()
+        self._asked: dict[str, tuple[Path, Interrupt]] = {}
+        """The questions so far, with the places that ask them. They can be answered once the run has ended."""
         self._tools = Tools()
 
     def tell(self, entry: Entry) -> Iterator[Notice]:
@@ -115,7 +116,7 @@ class Narrator:
                 if made:
                     yield from self._quiet(frame.ns)
                 elif INTERRUPT in bytes(frame.data):
-                    yield from self._questions(_asked(frame.data), frame.ns)
+                    self._ask(_asked(frame.data), frame.ns)
                 data = frame.data
             case "tasks":
                 if shown:
@@ -178,11 +179,10 @@ class Narrator:
             yield from self._quiet(inner)
             yield Notice("lifecycle", inner, Lifecycle(event, inner[-1].partition(":")[0], error))
 
-    def _questions(self, asked: Iterable[Interrupt], ns: Path) -> Iterator[Notice]:
+    def _ask(self, asked: Iterable[Interrupt], ns: Path) -> None:
+        """A question from within is asked by the graph around it as well, later."""
         for question in asked:
-            if question.id not in self._asked:
-                self._asked.add(question.id)
-                yield Notice("input.requested", ns, Request(question.id, question.value, question.value))
+            self._asked.setdefault(question.id, (ns, question))
 
     def _end(self, final: Final) -> Iterator[Notice]:
         error = final.message if isinstance(final, Failed) else None
@@ -192,8 +192,11 @@ class Narrator:
                 yield Notice("messages", ns, broken)
         for ns in self._speeches.places:
             yield from self._quiet(ns)
-        if isinstance(final, Paused) and "updates" not in self._native:
-            yield from self._questions(final.interrupts, ())
+        if isinstance(final, Paused):
+            if "updates" not in self._native:
+                self._ask(final.interrupts, ())
+            for ns, asked in self._asked.values():
+                yield Notice("input.requested", ns, Request(asked.id, asked.value, asked.value))
         while self._within:
             yield from self._leave(next(reversed(self._within)), event, error)
         yield Notice("lifecycle", (), Lifecycle(event, self._graph, error))
