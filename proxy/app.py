@@ -25,6 +25,8 @@ from proxy.api.native import sockets
 from proxy.api.native.mounts import Mount, mounts
 from proxy.api.native.rooms import Rooms
 from proxy.api.native.scheduled import Schedule
+from proxy.api.workflows.rooms import WorkflowRooms
+from proxy.api.workflows.routes import mounted
 from proxy.blocked import Watchdog
 from proxy.events import NULL
 from proxy.log import Scrubber, secrets
@@ -41,6 +43,10 @@ from proxy.settings import Settings
 from proxy.store import connect
 from proxy.wire.conversation import Conversation
 from proxy.wire.webhook import told
+from proxy.workflows.journal import Journal
+from proxy.workflows.leftovers import Leftovers
+from proxy.workflows.plans import Plans
+from proxy.workflows.sessions import Sessions
 
 
 class Front:
@@ -95,6 +101,16 @@ class Application:
             limits=settings.server.limits,
         )
         self._crons = Crons(self._store, Schedule(mounts(settings.dialects)[0], self._rooms).fire)
+        self._workflows = WorkflowRooms(
+            agents=self.agents,
+            plans=Plans(self._store),
+            sessions=Sessions(self._store, most=settings.server.limits.threads),
+            journal=Journal(self._store),
+            prices=settings.runs.prices,
+            settings=settings.dialects.workflows,
+            limits=settings.server.limits,
+        )
+        self.manager.sweeps.append(Leftovers(self._store, settings.runs).sweep)
         chat = ChatCompletions(self.manager, settings.dialects.chat, settings.server.limits)
         front = Front({"/v1/chat/completions": chat}, cast(App, self._litestar()))
         self._app = Gate(front, settings, Auth(settings.server), draining=lambda: self.manager.draining)
@@ -113,6 +129,7 @@ class Application:
     async def drain(self) -> None:
         """Take no more work and let running streams end; returns when all have their end, or were given one."""
         await self.manager.drain(self._settings.server.drain)
+        self._workflows.journal.close()
 
     async def _told(self, run: Run) -> bytes:
         """What the webhook of a run is told: its record, and what it left its thread with."""
@@ -133,8 +150,9 @@ class Application:
         return Litestar(
             [
                 *own,
-                *openapi.routes(lambda: [*own, *self._native(dialects[0])]),
+                *openapi.routes(lambda: [*own, *self._native(dialects[0]), mounted(self._workflows)]),
                 *(Router(mount.prefix or "/", route_handlers=self._native(mount)) for mount in dialects),
+                mounted(self._workflows),
             ],
             exception_handlers=HANDLERS,
             openapi_config=None,

@@ -58,7 +58,7 @@ class RequestLimits(Strict, frozen=True):
     read_timeout: Positive = 30.0
     """A request whose headers and body have not arrived by then is dropped."""
     threads: Count = 100_000
-    """Threads that one tenant may have. 0 is no bound."""
+    """Threads that one tenant may have, and sessions. 0 is no bound."""
 
 
 class Server(Strict, frozen=True):
@@ -152,12 +152,20 @@ class NativeDialect(Strict, frozen=True):
     forward_headers: tuple[str, ...] = ()
 
 
+class WorkflowDialect(Strict, frozen=True):
+    """How the workflow dialect (`/api/v1`) behaves."""
+
+    keepalive: Positive = 15.0
+    send_timeout: Positive = 60.0
+
+
 class Dialects(Strict, frozen=True):
     """`langgraph` is the runs API at the root, `deerflow` the same under `/api`."""
 
     chat: Chat = Chat()
     langgraph: NativeDialect = NativeDialect()
     deerflow: NativeDialect = NativeDialect(on_disconnect="cancel", keepalive=15.0, multitask_strategy="reject")
+    workflows: WorkflowDialect = WorkflowDialect()
 
 
 class Webhooks(Strict, frozen=True):

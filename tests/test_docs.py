@@ -37,6 +37,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "`runs.prices.*`": settings.Price,
     "`dialects.chat`": settings.Chat,
     "`dialects.langgraph`": settings.NativeDialect,
+    "`dialects.workflows`": settings.WorkflowDialect,
     "`webhooks`": settings.Webhooks,
     "`agents.*`": settings.Agent,
     "`agents.*.show`": settings.Show,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.store.workflow import SessionQuery, appended, cleared, patched
+from proxy.store.workflow import SessionQuery, appended, cleared, counted, patched
 from proxy.workflow_model import Said, Session, SessionMessage
 
 
@@ -16,7 +16,8 @@ class MemorySessions:
         self._sessions: dict[tuple[str, str], Session] = {}
         self._messages: dict[tuple[str, str], list[SessionMessage]] = {}
 
-    async def insert_session(self, session: Session) -> None:
+    async def insert_session(self, session: Session, *, most: int = 0) -> None:
+        counted(sum(tenant == session.tenant for tenant, _ in self._sessions) if most else 0, most)
         self._sessions[session.tenant, session.session_id] = session
 
     async def get_session(self, tenant: str, session_id: str) -> Session | None:
@@ -43,9 +44,6 @@ class MemorySessions:
         found = [session for session in self._sessions.values() if query.matches(session)]
         found.sort(key=lambda session: session.session_id, reverse=True)
         return found[query.offset : query.offset + query.limit]
-
-    async def count_sessions(self, tenant: str) -> int:
-        return sum(owner == tenant for owner, _ in self._sessions)
 
     async def append_message(
         self, tenant: str, session_id: str, said: Said, *, most: int = 0

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from proxy.store.workflow import SessionQuery, appended, cleared, patched
+from proxy.store.workflow import SessionQuery, appended, cleared, counted, patched
 from proxy.store.workflow_tables import message_of, session_of, session_values
 from proxy.store.workflow_tables import messages as messages_table
 from proxy.store.workflow_tables import sessions as table
@@ -20,7 +20,11 @@ def is_session(tenant: str, session_id: str) -> ColumnElement[bool]:
     return (SESSION.tenant == tenant) & (SESSION.session_id == session_id)
 
 
-def put(connection: Connection, session: Session) -> None:
+def put(connection: Connection, session: Session, most: int = 0) -> None:
+    """See `SessionStore.insert_session`."""
+    if most:
+        mine = select(func.count()).select_from(table).where(SESSION.tenant == session.tenant)
+        counted(connection.execute(mine).scalar() or 0, most)
     connection.execute(insert(table), session_values(session))
 
 
@@ -65,11 +69,6 @@ def find(connection: Connection, query: SessionQuery) -> list[Session]:
         asked = asked.where(SESSION.customer_id == query.customer_id)
     asked = asked.order_by(SESSION.session_id.desc()).limit(query.limit).offset(query.offset)
     return [session_of(row) for row in connection.execute(asked)]
-
-
-def count(connection: Connection, tenant: str) -> int:
-    counted = select(func.count()).select_from(table).where(SESSION.tenant == tenant)
-    return connection.execute(counted).scalar() or 0
 
 
 def append(

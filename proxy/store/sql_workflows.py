@@ -27,8 +27,8 @@ class SqlSessions:
     _reader: Reader
     _writer: Writer
 
-    async def insert_session(self, session: Session) -> None:
-        await self._writer.call(sessions.put, session)
+    async def insert_session(self, session: Session, *, most: int = 0) -> None:
+        await self._writer.call(sessions.put, session, most)
 
     async def get_session(self, tenant: str, session_id: str) -> Session | None:
         return await self._reader.read(sessions.get, tenant, session_id)
@@ -44,9 +44,6 @@ class SqlSessions:
 
     async def find_sessions(self, query: SessionQuery) -> list[Session]:
         return await self._reader.read(sessions.find, query)
-
-    async def count_sessions(self, tenant: str) -> int:
-        return await self._reader.read(sessions.count, tenant)
 
     async def append_message(
         self, tenant: str, session_id: str, said: Said, *, most: int = 0

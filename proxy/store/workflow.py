@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from proxy.errors import Conflict
+from proxy.errors import BadRequest, Conflict
 from proxy.model import Idempotency, new_id
 from proxy.workflow_model import (
     Said,
@@ -29,6 +29,8 @@ PAGE_BYTES = 4 * 1024 * 1024
 
 MOST_SWEPT = 50
 """Runs that one sweep deletes at most."""
+METADATA = 64 * 1024
+"""Bytes that a session's metadata may have, as JSON."""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,9 +113,17 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
         return session.tenant == self.tenant and self.customer_id in (None, session.customer_id)
 
 
+def counted(count: int, most: int) -> None:
+    """Raises `Conflict` where one session more is one too many."""
+    if most and count >= most:
+        raise Conflict(f"There are {most} sessions already; delete some.")
+
+
 def patched(session: Session, metadata: dict[str, Any], at: float) -> Session:
-    """With the metadata merged, key by key; None removes a key."""
+    """With the metadata merged, key by key; None removes a key. Raises `BadRequest` where there is too much of it."""
     merged = {name: value for name, value in {**session.metadata, **metadata}.items() if value is not None}
+    if len(msgspec.json.encode(merged)) > METADATA:
+        raise BadRequest(f"The metadata of a session has at most {METADATA} bytes.", param="metadata")
     return msgspec.structs.replace(session, metadata=merged, updated_at=at)
 
 
@@ -227,14 +237,16 @@ class WorkflowStore(Protocol):
 class SessionStore(Protocol):
     """Sessions and their messages."""
 
-    async def insert_session(self, session: Session) -> None:
-        """Store a new one durably."""
+    async def insert_session(self, session: Session, *, most: int = 0) -> None:
+        """Store a new one durably. Raises `Conflict` if its tenant has `most` already (0: no bound)."""
         ...
 
     async def get_session(self, tenant: str, session_id: str) -> Session | None: ...
 
     async def patch_session(self, tenant: str, session_id: str, metadata: dict[str, Any], at: float) -> Session | None:
-        """Merge into the metadata, key by key; None removes a key. None if there is no such session."""
+        """Merge into the metadata, key by key; None removes a key. None if there is no such session.
+
+        Raises `BadRequest` if it had more than `METADATA` bytes then."""
         ...
 
     async def clear_session(self, tenant: str, session_id: str, at: float) -> Session | None:
@@ -246,8 +258,6 @@ class SessionStore(Protocol):
         ...
 
     async def find_sessions(self, query: SessionQuery) -> list[Session]: ...
-
-    async def count_sessions(self, tenant: str) -> int: ...
 
     async def append_message(
         self, tenant: str, session_id: str, said: Said, *, most: int = 0

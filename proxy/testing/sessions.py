@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from proxy.errors import Conflict
+from proxy.errors import BadRequest, Conflict
 from proxy.model import new_id
 from proxy.store.base import Store
-from proxy.store.workflow import SessionQuery
+from proxy.store.workflow import METADATA, SessionQuery
 from proxy.testing.runs import Promise
 from proxy.workflow_model import Said, Session
 
@@ -83,6 +83,12 @@ async def metadata_is_merged(store: Store) -> None:
     assert patched == msgspec.structs.replace(session, metadata=expected, updated_at=4.0)
     assert await store.get_session(TENANT, session.session_id) == patched
     assert await store.patch_session(TENANT, new_id(), {}, 4.0) is None
+    try:
+        for key in "xyz":
+            await store.patch_session(TENANT, session.session_id, {key: "x" * (METADATA // 2)}, 5.0)
+    except BadRequest:
+        return
+    raise AssertionError("metadata grew beyond its bound")
 
 
 async def a_cleared_session_begins_again(store: Store) -> None:
@@ -116,7 +122,15 @@ async def sessions_are_listed_newest_first(store: Store) -> None:
     assert await found(store) == [three, two, one]
     assert await found(store, limit=1, offset=1) == [two]
     assert await found(store, customer_id="a") == [three, one]
-    assert await store.count_sessions(TENANT) == 3
+
+
+async def a_tenant_has_so_many_sessions(store: Store) -> None:
+    """Of many that are made at once, no more than the bound; those of other tenants do not count."""
+    await new_session(store, tenant="other")
+    tries = [store.insert_session(Session(session_id=new_id()), most=3) for _ in range(AT_ONCE)]
+    done = await asyncio.gather(*tries, return_exceptions=True)
+    assert len(await found(store)) == 3
+    assert sum(isinstance(fault, Conflict) for fault in done) == AT_ONCE - 3
 
 
 PROMISES: tuple[Promise, ...] = (
@@ -127,4 +141,5 @@ PROMISES: tuple[Promise, ...] = (
     a_cleared_session_begins_again,
     a_deleted_session_is_gone,
     sessions_are_listed_newest_first,
+    a_tenant_has_so_many_sessions,
 )

@@ -1,0 +1,25 @@
+"""All routes of the workflow dialect."""
+
+from __future__ import annotations
+
+from litestar import Router
+from litestar.handlers import HTTPRouteHandler
+
+from proxy.api.workflows import events, models, plans, sessions
+from proxy.api.workflows.rooms import WorkflowRooms
+
+PREFIX = "/api/v1"
+
+
+def routes(rooms: WorkflowRooms) -> list[HTTPRouteHandler]:
+    return [
+        *plans.routes(rooms.plans, rooms.limits),
+        *events.routes(rooms.journal, rooms.settings),
+        *sessions.routes(rooms.sessions, rooms.limits),
+        *models.routes(rooms.agents, rooms.prices),
+    ]
+
+
+def mounted(rooms: WorkflowRooms) -> Router:
+    """The routes where they stand; a router of their own for each call."""
+    return Router(PREFIX, route_handlers=routes(rooms))
