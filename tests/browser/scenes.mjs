@@ -33,8 +33,8 @@ export async function interrupt(talk) {
   const asked = await talk.until((state) => !state.loading && state.interrupt);
   await talk.type('yes');
   await talk.click('resume');
-  const state = await talk.ended('verdict: yes');
-  return { asked: asked.interrupt, after: state.interrupt, texts: texts(state) };
+  const state = await talk.until((state) => !state.loading && !state.interrupt && state.answer === 'verdict: yes');
+  return { asked: asked.interrupt, texts: texts(state) };
 }
 
 export async function interruptReopened(talk) {
@@ -45,8 +45,8 @@ export async function interruptReopened(talk) {
   const asked = await talk.until((state) => !state.opening && state.interrupt);
   await talk.type('no');
   await talk.click('resume');
-  const state = await talk.ended('verdict: no');
-  return { asked: asked.interrupt, after: state.interrupt, texts: texts(state) };
+  const state = await talk.until((state) => !state.loading && !state.interrupt && state.answer === 'verdict: no');
+  return { asked: asked.interrupt, texts: texts(state) };
 }
 
 export async function severalInterrupts(talk) {
@@ -55,8 +55,9 @@ export async function severalInterrupts(talk) {
   const asked = await talk.until((state) => !state.loading && state.interrupts.length === 2);
   await talk.type('yes');
   await talk.click('resume-all');
-  const state = await talk.until((state) => !state.loading && state.answers.length === 2);
-  return { asked: asked.interrupts.sort(), answers: state.answers.sort(), after: state.interrupts };
+  const done = (state) => state.answers.length === 2 && state.interrupts.length === 0;
+  const state = await talk.until((state) => !state.loading && done(state));
+  return { asked: asked.interrupts.sort(), answers: state.answers.sort() };
 }
 
 export async function branches(talk) {
