@@ -74,7 +74,7 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._executor = ThreadPoolExecutor(settings.runs.threads, thread_name_prefix="agent")
-        self._store = connect(settings.store, Path(settings.folder))
+        self.store = connect(settings.store, Path(settings.folder))
         shared: dict[str, Any] = {}
         adapters = plugins.build(settings, self._executor, shared)
         self._memories = plugins.LazyMemories(settings, shared)
@@ -82,35 +82,35 @@ class Application:
             Agent(name=name, adapter=adapter, settings=settings.agents[name]) for name, adapter in adapters.items()
         )
         self._webhooks = Webhooks(settings.webhooks, self._told)
-        self._deliveries = Deliveries(self._store, self._webhooks)
-        states = States(self._store, Conversation())
+        self._deliveries = Deliveries(self.store, self._webhooks)
+        states = States(self.store, Conversation())
         scrub = Scrubber(tuple(secrets(settings))).text
         self.manager = RunManager(
-            self._store, self.agents, settings.runs, states, on_end=self._deliveries.add, scrub=scrub
+            self.store, self.agents, settings.runs, states, on_end=self._deliveries.add, scrub=scrub
         )
-        self._threads = ThreadManager(self._store, self.manager, states, most=settings.server.limits.threads)
+        self._threads = ThreadManager(self.store, self.manager, states, most=settings.server.limits.threads)
         self.manager.sweeps.append(self._threads.sweep)
         self._rooms = Rooms(
             manager=self.manager,
             agents=self.agents,
-            assistants=Assistants(self._store, self.agents, self._threads.delete),
+            assistants=Assistants(self.store, self.agents, self._threads.delete),
             states=states,
             threads=self._threads,
             memories=self._memories,
             webhooks=self._webhooks,
             limits=settings.server.limits,
         )
-        self._crons = Crons(self._store, Schedule(mounts(settings.dialects)[0], self._rooms).fire)
+        self._crons = Crons(self.store, Schedule(mounts(settings.dialects)[0], self._rooms).fire)
         self._workflows = WorkflowRooms(
             agents=self.agents,
-            plans=Plans(self._store),
-            sessions=Sessions(self._store, most=settings.server.limits.threads),
-            journal=Journal(self._store),
+            plans=Plans(self.store),
+            sessions=Sessions(self.store, most=settings.server.limits.threads),
+            journal=Journal(self.store),
             prices=settings.runs.prices,
             settings=settings.dialects.workflows,
             limits=settings.server.limits,
         )
-        self.manager.sweeps.append(Leftovers(self._store, settings.runs).sweep)
+        self.manager.sweeps.append(Leftovers(self.store, settings.runs).sweep)
         chat = ChatCompletions(self.manager, settings.dialects.chat, settings.server.limits)
         front = Front({"/v1/chat/completions": chat}, cast(App, self._litestar()))
         self._app = Gate(front, settings, Auth(settings.server), draining=lambda: self.manager.draining)
@@ -133,9 +133,9 @@ class Application:
 
     async def _told(self, run: Run) -> bytes:
         """What the webhook of a run is told: its record, and what it left its thread with."""
-        whole = await self._store.get(run.tenant, run.run_id) or run  # deliveries hold it without its input
+        whole = await self.store.get(run.tenant, run.run_id) or run  # deliveries hold it without its input
         entries = await self.manager.read(run, after=0, limit=1)
-        thread = await self._store.get_thread(run.tenant, run.thread_id)
+        thread = await self.store.get_thread(run.tenant, run.thread_id)
         values = thread.outcome.values if thread is not None else None
         started = entries[0].at if entries else None
         return told(whole, started_at=started, sent_at=time.time(), values=NULL if values is None else values)
@@ -167,7 +167,7 @@ class Application:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(self._executor)
-        await self._store.open()
+        await self.store.open()
         try:
             for agent in self.agents:
                 await agent.adapter.open()
@@ -182,7 +182,7 @@ class Application:
             await self._deliveries.close()
             await self.agents.close()
             await self._memories.close()
-            await self._store.close()
+            await self.store.close()
             self._executor.shutdown(wait=False, cancel_futures=True)
 
 
