@@ -158,7 +158,7 @@ def _workflows(error: ProxyError, status: int, message: str, request_id: str) ->
         message=message,
         request_id=request_id,
         fields=() if error.param is None else (flat.Field(clean(error.param), message),),
-        issues=[flat.Problem(issue.code, issue.path, issue.message) for issue in issues],
+        issues=tuple(flat.Problem(issue.code, issue.path, issue.message) for issue in issues),
     )
     return flat.encode(refusal)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from proxy.wire.flat import Problem
@@ -20,7 +18,7 @@ class Linted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is wrong with a spec, and what is doubtful; the plan where it compiles and was asked for."""
 
     kind: str = ""
-    lint_issues: Sequence[Problem] = ()
-    compile_issues: Sequence[Problem] = ()
+    lint_issues: tuple[Problem, ...] = ()
+    compile_issues: tuple[Problem, ...] = ()
     plan_json: Raw | UnsetType = UNSET
     plan_hash: str | UnsetType = UNSET

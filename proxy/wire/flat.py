@@ -5,8 +5,6 @@ Clients branch on `code`, whatever the status. `issues` has what is wrong with a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 from msgspec import Struct
 
@@ -48,7 +46,7 @@ class Refusal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     request_id: str = ""
     fields: tuple[Field, ...] = ()
-    issues: Sequence[Problem] = ()
+    issues: tuple[Problem, ...] = ()
 
 
 encode = msgspec.json.Encoder().encode

@@ -58,5 +58,5 @@ def linted(plans: Plans, document: dict[str, Any]) -> Linted:
     return Linted(plan_json=Raw(plan.json), plan_hash=plan.hash)
 
 
-def problems(issues: Iterable[Issue]) -> list[Problem]:
-    return [Problem(issue.code, issue.path, issue.message) for issue in issues]
+def problems(issues: Iterable[Issue]) -> tuple[Problem, ...]:
+    return tuple(Problem(issue.code, issue.path, issue.message) for issue in issues)
