@@ -80,10 +80,13 @@ _within = chain(Count, i=lambda state: {"log": ["i"]}, j=lambda state: {"log": [
 
 def _labour(state: Count, config: RunnableConfig) -> dict[str, Any]:
     """Sync all the way down: blocks, and calls a graph that checkpoints from this thread."""
-    for number in range(20):
-        mark("slice", config)
-        time.sleep(0.01)
-        _within.invoke({"n": 1, "log": [f"slice {number}"]})
+    try:
+        for number in range(30):
+            mark("slice", config)
+            time.sleep(0.01)
+            _within.invoke({"n": 1, "log": [f"slice {number}"]})
+    finally:
+        mark("rested", config)
     return {"n": 100, "log": ["laboured"]}
 
 
