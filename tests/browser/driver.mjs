@@ -1,5 +1,5 @@
 // Plays scenes in Chromium. Reads one JSON line a scene, {scene, hook, place}, and writes one line with its report:
-// {report} or {failed}. Serves the built page on a port of its own. `node driver.mjs CHROMIUM`.
+// {report} or {failed}. Serves the page that was built in a folder, on a port of its own. `node driver.mjs CHROMIUM FOLDER`.
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
@@ -11,13 +11,13 @@ import { Talk } from './talk.mjs';
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css' };
 const FLAGS = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'];
 const MORE = ['--disable-component-update', '--disable-sync', '--no-sandbox'];
-const dist = join(import.meta.dirname, 'dist');
+const [program, folder] = process.argv.slice(2);
 
 const server = createServer(async (request, response) => {
   const path = new URL(request.url, 'http://x').pathname;
   const name = path === '/' ? '/index.html' : path;
   try {
-    const content = await readFile(join(dist, name));
+    const content = await readFile(join(folder, name));
     response.writeHead(200, { 'content-type': TYPES[extname(name)] ?? 'text/plain' }).end(content);
   } catch {
     response.writeHead(404).end();
@@ -25,7 +25,7 @@ const server = createServer(async (request, response) => {
 });
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const site = `http://127.0.0.1:${server.address().port}`;
-const browser = await chromium.launch({ executablePath: process.argv[2], headless: true, args: [...FLAGS, ...MORE] });
+const browser = await chromium.launch({ executablePath: program, headless: true, args: [...FLAGS, ...MORE] });
 
 async function play({ scene, hook, place }) {
   const context = await browser.newContext();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,14 +51,19 @@ def stage() -> Iterator[Stage]:
     """Build the page and open a browser until the block ends."""
     needed("chromium")
     fetched(PAGE)
-    subprocess.run(["npm", "run", "--silent", "build"], cwd=PAGE, check=True, stdin=subprocess.DEVNULL)
-    command = ["node", "driver.mjs", str(shutil.which("chromium"))]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=PAGE, stdin=pipe, stdout=pipe, text=True) as driver:
-        try:
-            yield Stage(driver)
-            assert driver.stdin
-            driver.stdin.close()
-            driver.wait(30)
-        finally:
-            driver.kill()
+    with tempfile.TemporaryDirectory() as built:
+        build = ["npm", "run", "--silent", "build", "--", "--outDir", built, "--emptyOutDir"]
+        subprocess.run(build, cwd=PAGE, check=True, stdin=subprocess.DEVNULL)
+        command = ["node", "driver.mjs", str(shutil.which("chromium")), built]
+        with subprocess.Popen(command, cwd=PAGE, stdin=pipe, stdout=pipe, text=True) as driver:
+            try:
+                yield Stage(driver)
+            finally:
+                # Its end closes the browser.
+                assert driver.stdin
+                driver.stdin.close()
+                try:
+                    driver.wait(30)
+                finally:
+                    driver.kill()

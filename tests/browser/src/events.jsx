@@ -43,7 +43,7 @@ export function Events({ settings }) {
       ))}
       custom={events.map((event) => event.params.data)}
       onSend={(text) => stream.submit(human(text))}
-      onResume={(text) => stream.respond(text)}
+      onResume={(text) => stream.respond(text, { interruptId: stream.interrupt.id })}
       onResumeAll={(answers) => stream.respondAll(answers)}
     />
   );

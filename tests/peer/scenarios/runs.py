@@ -109,14 +109,15 @@ async def left_by_the_client(talk: Talk) -> None:
 
 
 async def _busy(talk: Talk, strategy: str) -> None:
-    thread, gate = await talk.thread(), talk.gate()
+    thread, gate, next_gate = await talk.thread(), talk.gate(), talk.gate()
     await talk.ask("", "POST", f"/threads/{thread}/runs/wait", {"assistant_id": "chat", "input": says("before")})
     first = await talk.run(thread, "chat", input=says(f"Hel {gate.word}", "u2"))
     await gate.once("reached")
     await talk.ask("busy: thread", "GET", f"/threads/{thread}")
-    body = {"assistant_id": "chat", "input": says("second", "u3"), "multitask_strategy": strategy}
+    body = {"assistant_id": "chat", "input": says(f"second {next_gate.word}", "u3"), "multitask_strategy": strategy}
     second = await talk.ask("second", "POST", f"/threads/{thread}/runs", body)
     await talk.ask("state put in", "POST", f"/threads/{thread}/state", {"values": says("in", "u4")})
+    next_gate.open()
     if strategy in ("reject", "enqueue"):
         gate.open()
     await talk.ended(thread, first)
