@@ -47,6 +47,8 @@ ERRORS: dict[int, tuple[str, Code]] = {
     503: ("unavailable", "SERVICE_UNAVAILABLE"),
 }
 """By HTTP status: the short word and the code; all other statuses are internal errors."""
+INVALID: tuple[str, Code] = ("invalid_workflow", "VALIDATION_ERROR")
+"""The same for a spec with faults."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -79,18 +81,18 @@ class RunCreate(Struct, frozen=True, kw_only=True):
     options: Options | None = None
 
 
+class GivenCall(Struct, frozen=True, kw_only=True):
+    id: Name
+    name: Name
+    arguments: str | None = None
+
+
 class GivenResult(Struct, frozen=True, kw_only=True):
     """What one tool gave; a failure is a text that begins with `Error:`."""
 
     tool_call: GivenCall
     output: str
     error: str | None = None
-
-
-class GivenCall(Struct, frozen=True, kw_only=True):
-    id: Name
-    name: Name
-    arguments: str | None = None
 
 
 class ToolResults(Struct, frozen=True, kw_only=True):
@@ -209,4 +211,5 @@ def problem(status: int, message: str, **more: Any) -> WorkflowError:
 
 def invalid(issues: tuple[WorkflowIssue, ...], message: str, **more: Any) -> WorkflowError:
     """The body of the error that says what is wrong with a spec; its status must be 400."""
-    return WorkflowError(error="invalid_workflow", code="VALIDATION_ERROR", message=message, issues=issues, **more)
+    word, code = INVALID
+    return WorkflowError(error=word, code=code, message=message, issues=issues, **more)
