@@ -127,10 +127,11 @@ def run_event() -> Schema:
     return {"$schema": DRAFT, "title": "Event of a workflow run", "oneOf": [*of_runs, *of_nodes]}
 
 
+JSONPATH = r"""\$(\.[^\s.\[\]'"*?@()]+|\[[0-9]+\]|\['[^']*'\]|\["[^"]*"\])*"""
 SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
 CONDITION = closed(
     {"source": words("node_output", "node_status"), "op": words("equals", "matches", "exists")},
-    {"path": {"type": "string", "pattern": r"^(\$.*)?$"}, "value": SCALAR},
+    {"path": {"type": "string", "pattern": f"^({JSONPATH})?$"}, "value": SCALAR},
 )
 FUNCTION = closed({"name": SAID}, {"description": TEXT, "parameters": {"type": "object"}, "strict": FLAG})
 OTHER_TOOLS: Schema = {
@@ -173,12 +174,15 @@ RETRY = closed(
         "backoff_ms": COUNT,
     },
 )
-OUTPUT_FORMAT = closed(
-    {"type": words("text", "json_schema")},
-    {"json_schema": closed({"name": SAID}, {"schema": {"type": "object"}, "strict": FLAG, "description": TEXT})},
-)
+JSON_SCHEMA = closed({"name": SAID}, {"schema": {"type": "object"}, "strict": FLAG, "description": TEXT})
+OUTPUT_FORMAT: Schema = {
+    "oneOf": [
+        closed({"type": {"const": "text"}}),
+        closed({"type": {"const": "json_schema"}, "json_schema": JSON_SCHEMA}),
+    ]
+}
 SOURCE = closed({"from": SAID}, {"pointer": POINTER})
-PATH: Schema = {"type": "string", "pattern": r"^([/$].*)?$"}
+PATH: Schema = {"type": "string", "pattern": f"^({JSONPATH}|/.*)?$"}
 NODES: dict[str, Schema] = {
     "llm": {
         "model": {"type": "string", "maxLength": 128},
@@ -233,6 +237,11 @@ def workflow() -> Schema:
             "nodes": listed({"oneOf": [{"$ref": f"#/definitions/{name}"} for name in NODES]}, 1),
             "outputs": listed(closed({"name": SAID, "from": SAID}, {"pointer": POINTER}), 1),
         },
-        {"name": TEXT, "model": TEXT, "max_parallelism": POSITIVE, "inputs": listed(declared)},
+        {
+            "name": TEXT,
+            "model": {"type": "string", "maxLength": 128},
+            "max_parallelism": POSITIVE,
+            "inputs": listed(declared),
+        },
     )
     return {"$schema": DRAFT, "title": "Workflow", **whole, "definitions": definitions}
