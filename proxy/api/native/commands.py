@@ -48,7 +48,7 @@ respond = msgspec.json.Decoder(InputRespond)
 encode = msgspec.json.Encoder().encode
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class Desk(Struct, frozen=True, kw_only=True):
     """Whose commands these are, and on which thread."""
 
     caller: Caller
@@ -75,14 +75,14 @@ class Commands:
             return malformed(command.id if isinstance(command.id, str | float | bool) else None)
         return command
 
-    async def obey(self, place: Place, command: Command, sent: bytes) -> Answer:
+    async def obey(self, desk: Desk, command: Command, sent: bytes) -> Answer:
         """What was sent is the command as it came. Raises `ProxyError` where asking again can help."""
         try:
             match command.method:
                 case "run.start":
-                    return await self._start(place, command, sent)
+                    return await self._start(desk, command, sent)
                 case "input.respond":
-                    return await self._respond(place, command, sent)
+                    return await self._respond(desk, command, sent)
                 case "subscription.subscribe" | "subscription.unsubscribe":
                     raise Refused("not_supported", "Subscriptions are for web sockets; POST to `stream/events` here.")
                 case other:
@@ -98,7 +98,7 @@ class Commands:
         given = bytes(command.params)
         return decode(b"{}" if given in (b"null", b"[]") else given, decoder, self._rooms.limits)
 
-    async def _start(self, place: Place, command: Command, sent: bytes) -> Success:
+    async def _start(self, desk: Desk, command: Command, sent: bytes) -> Success:
         asked = self.params(command, start)
         if not isinstance(asked.assistant_id, str) or not asked.assistant_id:
             raise Refused("invalid_argument", "run.start requires an assistant_id.")
@@ -111,17 +111,17 @@ class Commands:
             multitask_strategy=asked.multitask_strategy,
             checkpoint_id=_checkpoint(asked.config),
         )
-        run = await self._create(place, body, sent)
+        run = await self._create(desk, body, sent)
         return Success(id=command.id, result=RunResult(run.run_id), meta=_meta(run))
 
-    async def _respond(self, place: Place, command: Command, sent: bytes) -> Success:
+    async def _respond(self, desk: Desk, command: Command, sent: bytes) -> Success:
         asked = self.params(command, respond)
         if not asked.given:
             raise Refused("invalid_argument", "input.respond requires at least one response.")
         if not all(isinstance(one.interrupt_id, str) and one.interrupt_id for one in asked.given):
             raise Refused("invalid_argument", "input.respond requires an interrupt_id.")
         answers = {str(one.interrupt_id): one.response for one in asked.given}
-        last = await self._asking(place, answers)
+        last = await self._asking(desk, answers)
         config = asked.config or Config()
         body = RunCreate(
             assistant_id=last.assistant_id,
@@ -130,14 +130,14 @@ class Commands:
             context=None if config.configurable else last.choices.context or None,
             metadata=asked.metadata,
         )
-        run = await self._create(place, body, sent)
+        run = await self._create(desk, body, sent)
         return Success(id=command.id, result=Nothing(), meta=_meta(run))
 
-    async def _asking(self, place: Place, answers: dict[str, Raw]) -> Run:
+    async def _asking(self, desk: Desk, answers: dict[str, Raw]) -> Run:
         """The run that asked what is answered here. While a run is under way, nothing waits for an answer."""
-        tenant = place.caller.tenant
-        runs = await self._rooms.manager.find(RunQuery(tenant=tenant, thread_id=place.thread_id, limit=1))
-        thread = await self._rooms.threads.known(tenant, place.thread_id)
+        tenant = desk.caller.tenant
+        runs = await self._rooms.manager.find(RunQuery(tenant=tenant, thread_id=desk.thread_id, limit=1))
+        thread = await self._rooms.threads.known(tenant, desk.thread_id)
         if not runs or thread is None:
             raise Refused("no_such_run", "No interrupted run is bound to this thread.")
         asked = [] if thread.busy else [one.id for task in thread.outcome.interrupts.values() for one in task]
@@ -146,11 +146,11 @@ class Commands:
                 raise Refused("no_such_interrupt", f"Unknown or already-consumed interrupt: {id[:64]}")
         return runs[0]
 
-    async def _create(self, place: Place, body: RunCreate, sent: bytes) -> Run:
+    async def _create(self, desk: Desk, body: RunCreate, sent: bytes) -> Run:
         """A run that can be told of in full, and that outlives its listeners."""
-        headers = dict(place.headers)
+        headers = dict(desk.headers)
         assistants = self._rooms.assistants
-        agent = assistants.agent_of(await assistants.find(place.caller.tenant, body.assistant_id))
+        agent = assistants.agent_of(await assistants.find(desk.caller.tenant, body.assistant_id))
         modes: Any = tuple(sorted(MODES if agent.adapter.native else MODES & MAKEABLE))
         body = msgspec.structs.replace(
             body,
@@ -160,10 +160,8 @@ class Commands:
             if_not_exists="create",
             on_disconnect="continue",
         )
-        fingerprint = hashlib.sha256(b"\n".join((place.thread_id.encode(), sent))).hexdigest()
-        asked = Asked(
-            body=body, caller=place.caller, headers=headers, fingerprint=fingerprint, thread_id=place.thread_id
-        )
+        fingerprint = hashlib.sha256(b"\n".join((desk.thread_id.encode(), sent))).hexdigest()
+        asked = Asked(body=body, caller=desk.caller, headers=headers, fingerprint=fingerprint, thread_id=desk.thread_id)
         return await self._rooms.manager.create(await self._orders.order(asked))
 
 

@@ -14,8 +14,9 @@ from litestar.types import ASGIApp
 from proxy.api.asgi import Receive
 from proxy.api.client import Delivery
 from proxy.api.errors import Dialect, refusing
-from proxy.api.native.commands import Commands, Place
+from proxy.api.native.commands import Commands, Desk
 from proxy.api.native.ids import kept_id
+from proxy.api.native.located import every
 from proxy.api.native.mounts import Mount
 from proxy.api.native.rooms import Rooms
 from proxy.api.native.thread_stream import follow_thread
@@ -24,13 +25,17 @@ from proxy.api.parse import decode, read_body
 from proxy.api.streaming import EventStream
 from proxy.errors import BadRequest
 from proxy.model import Run
+from proxy.runs.manager import RunManager, RunQuery
 from proxy.wire.commands import Answer, Command, Failure, Listening, RunResult, Success, decode_listening
 from proxy.wire.conversation import listed
-from proxy.wire.langgraph import Cursor, Told
-from proxy.wire.langgraph import Place as ThreadPlace
+from proxy.wire.langgraph import Cursor, Place, Told
 from proxy.wire.protocol import Chronicle, ProtocolStream
 
-FROM_THE_START = ThreadPlace()
+REPLAYED = 20
+"""Runs that are replayed to who names no number: a thread's state says what came of those before."""
+SLACK = 60
+"""Seconds by which the record of a run's end may be off the event of it."""
+_SECOND = 1_000_000
 
 
 def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
@@ -42,12 +47,12 @@ def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
         command = commands.read(sent)
         if isinstance(command, Failure):
             return Response(command, status_code=400)
-        place = Place(
+        desk = Desk(
             caller=request.scope["state"]["caller"],
             thread_id=kept_id(thread_id),
             headers=tuple(request.scope["headers"]),
         )
-        answer = await commands.obey(place, command, sent)
+        answer = await commands.obey(desk, command, sent)
         run = answer.result if isinstance(answer, Success) and isinstance(answer.result, RunResult) else None
         return Response(answer, status_code=200, headers={} if run is None else {"x-run-id": run.run_id})
 
@@ -60,7 +65,7 @@ def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
         tenant = request.scope["state"]["caller"].tenant
 
         def follow(*, idle: float, **_: Any) -> AsyncGenerator[list[Told]]:
-            return followed(rooms, tenant, kept_id(thread_id), wire, idle)
+            return followed(rooms, tenant, kept_id(thread_id), wire, idle=idle, since=asked.since or 0)
 
         delivery = Delivery(
             keepalive=mount.settings.keepalive,
@@ -76,16 +81,29 @@ def routes(mount: Mount, rooms: Rooms) -> list[HTTPRouteHandler]:
 
 
 async def followed(
-    rooms: Rooms, tenant: str, thread_id: str, wire: ProtocolStream, idle: float
+    rooms: Rooms, tenant: str, thread_id: str, wire: ProtocolStream, *, idle: float, since: int
 ) -> AsyncGenerator[list[Told]]:
     """All runs of the thread; the last batch is followed by the end of the wire."""
     listener = Listener(rooms, wire.chronicle)
-    batches = follow_thread(rooms.manager, tenant, thread_id, FROM_THE_START, idle=idle, listener=listener)
+    place = await beginning(rooms.manager, tenant, thread_id, since)
+    batches = follow_thread(rooms.manager, tenant, thread_id, place, idle=idle, listener=listener)
     async with aclosing(batches):
         async for batch in batches:
             yield batch
     wire.ended = True
     yield []
+
+
+async def beginning(manager: RunManager, tenant: str, thread_id: str, since: int) -> Place:
+    """Where a listener begins that has heard all up to this number; 0 is nothing."""
+    wanted = RunQuery(tenant=tenant, thread_id=thread_id, limit=REPLAYED)
+    if since:
+        runs = await every(manager, wanted)
+        left = [run for run in runs if not run.ended or (run.updated_at + SLACK) * _SECOND > since]
+        runs = left or runs[:1]
+    else:
+        runs = await manager.find(wanted)
+    return Place(runs[-1].run_id) if runs else Place()
 
 
 class Listener:

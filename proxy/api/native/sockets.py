@@ -15,10 +15,10 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from proxy.api.auth import OFFERED
-from proxy.api.native.commands import Commands, Place, failure
+from proxy.api.native.commands import Commands, Desk, failure
 from proxy.api.native.ids import kept_id
 from proxy.api.native.mounts import Mount
-from proxy.api.native.protocol import FROM_THE_START, Listener
+from proxy.api.native.protocol import Listener, beginning
 from proxy.api.native.rooms import Rooms
 from proxy.api.native.thread_stream import follow_thread
 from proxy.errors import BadRequest, ProxyError
@@ -57,8 +57,8 @@ def routes(mount: Mount, rooms: Rooms) -> list[WebsocketRouteHandler]:
     async def talk(socket: Socket, thread_id: FromPath[str]) -> None:
         scope: Any = socket.scope
         await socket.accept(subprotocols=_spoken(scope["subprotocols"]))
-        place = Place(caller=scope["state"]["caller"], thread_id=kept_id(thread_id), headers=tuple(scope["headers"]))
-        await Conversation(socket, rooms, commands, place, mount.settings.send_timeout).run()
+        desk = Desk(caller=scope["state"]["caller"], thread_id=kept_id(thread_id), headers=tuple(scope["headers"]))
+        await Conversation(socket, rooms, commands, desk, mount.settings.send_timeout).run()
 
     return [talk]
 
@@ -87,11 +87,11 @@ class Conversation:
     new one makes the reader begin anew, which then says to each what that has not heard.
     """
 
-    def __init__(self, socket: Socket, rooms: Rooms, commands: Commands, place: Place, patience: float) -> None:
+    def __init__(self, socket: Socket, rooms: Rooms, commands: Commands, desk: Desk, patience: float) -> None:
         self._socket = socket
         self._rooms = rooms
         self._commands = commands
-        self._place = place
+        self._desk = desk
         self._patience = patience
         self._subscriptions: dict[str, Subscription] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -153,13 +153,13 @@ class Conversation:
                 case "subscription.unsubscribe":
                     return self._unsubscribe(command)
                 case _:
-                    return await self._commands.obey(self._place, command, text)
+                    return await self._commands.obey(self._desk, command, text)
         except Refused as refused:
             return Failure(id=command.id, error=refused.code, message=refused.message)
         except ProxyError as error:
             return failure(command.id, error)
         except Exception:
-            logger.exception("a command failed", thread_id=self._place.thread_id)
+            logger.exception("a command failed", thread_id=self._desk.thread_id)
             return Failure(id=command.id, error="unknown_error", message="The server failed.")
 
     async def _subscribe(self, command: Command) -> Success:
@@ -202,7 +202,7 @@ class Conversation:
             code = BROKEN
             known = isinstance(error, ProxyError)
             if not known:
-                logger.exception("a thread could not be read", thread_id=self._place.thread_id)
+                logger.exception("a thread could not be read", thread_id=self._desk.thread_id)
             with suppress(Left):
                 await self._say(encode(Trouble(message=str(error) if known else "The stream broke.")))
         await self._socket.close(code)
@@ -215,9 +215,11 @@ class Conversation:
 
     async def _follow(self) -> None:
         chronicle = Chronicle()
-        tenant, thread = self._place.caller.tenant, self._place.thread_id
+        tenant, thread = self._desk.caller.tenant, self._desk.thread_id
         listener = Listener(self._rooms, chronicle)
-        batches = follow_thread(self._rooms.manager, tenant, thread, FROM_THE_START, idle=0, listener=listener)
+        heard = min((one.seen for one in self._subscriptions.values()), default=0)
+        place = await beginning(self._rooms.manager, tenant, thread, heard)
+        batches = follow_thread(self._rooms.manager, tenant, thread, place, idle=0, listener=listener)
         async with aclosing(batches):
             async for batch in batches:
                 for told in batch:

@@ -99,6 +99,20 @@ def test_who_has_heard_up_to_a_number_hears_what_follows() -> None:
     visit(scene)
 
 
+def test_of_a_long_thread_the_newest_runs_are_replayed_and_all_to_who_asks() -> None:
+    async def scene(house: House) -> None:
+        line = Line(house)
+        for _ in range(22):
+            await line.start()
+            await (await house.started()).end()
+        newest = await line.told(runs=20)
+        everything = await line.told(runs=22, since=1)
+        assert newest == everything[4:]
+        assert await line.told(since=newest[-3]["seq"]) == newest[-2:]
+
+    visit(scene)
+
+
 def test_the_answer_to_a_command_names_the_place_before_its_events() -> None:
     async def scene(house: House) -> None:
         line = Line(house)
