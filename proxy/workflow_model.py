@@ -64,7 +64,7 @@ class WorkflowRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkflowEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a run's log: `body` is the finished envelope, without a line end."""
+    """One event of a run's log: `body` is the finished envelope, a line with its end."""
 
     seq: int
     type: str

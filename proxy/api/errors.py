@@ -7,7 +7,7 @@ learns the request id only; the log has the rest.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -20,9 +20,9 @@ from litestar.exceptions import HTTPException
 from proxy.api.client import JSON, Header, Reply
 from proxy.errors import BadRequest, Busy, NotAllowed, ProxyError, RunFailed
 from proxy.events import Failed
-from proxy.wire import flat
 from proxy.wire.chat import failure
-from proxy.workflows.issues import InvalidWorkflow
+from proxy.wire.workflow_body import ERRORS, FieldError, WorkflowIssue, invalid, problem
+from proxy.workflows.issues import InvalidWorkflow, Issue
 
 LONGEST_REFLECTED = 200
 """Characters of a client's own input that may come back to it."""
@@ -151,16 +151,18 @@ def _completion(error: ProxyError, status: int, message: str, _: str) -> bytes:
 
 
 def _workflows(error: ProxyError, status: int, message: str, request_id: str) -> bytes:
-    issues = error.issues if isinstance(error, InvalidWorkflow) else ()
-    refusal = flat.Refusal(
-        error=clean(error.code),
-        code=flat.INVALID if issues else flat.word(status),
-        message=message,
-        request_id=request_id,
-        fields=() if error.param is None else (flat.Field(clean(error.param), message),),
-        issues=tuple(flat.Problem(issue.code, issue.path, issue.message) for issue in issues),
-    )
-    return flat.encode(refusal)
+    more: dict[str, Any] = {"request_id": request_id}
+    if error.param is not None:
+        more["fields"] = (FieldError(field=clean(error.param), message=message),)
+    if isinstance(error, InvalidWorkflow):
+        return msgspec.json.encode(invalid(issues_of(error.issues), message, **more))
+    known = status if status in ERRORS or status >= 500 else 400
+    return msgspec.json.encode(problem(known, message, **more))
+
+
+def issues_of(issues: Iterable[Issue]) -> tuple[WorkflowIssue, ...]:
+    """The faults of a workflow, as clients get them."""
+    return tuple(WorkflowIssue(code=issue.code, path=issue.path, message=issue.message) for issue in issues)
 
 
 _BODIES: dict[Dialect, Callable[[ProxyError, int, str, str], bytes]] = {

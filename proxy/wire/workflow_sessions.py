@@ -1,33 +1,48 @@
 """Histories that the server keeps for the workflow dialect, and the models that it tells of.
 
+The dialect knows projects: here a tenant is one, under an id of its own.
 Source: the sessions and models routes of the ModelRelay SDKs, and the API's OpenAPI document 0.7.0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from proxy import workflow_model
+from proxy.settings import Price
+from proxy.wire.workflow import encode, stamp
+
+PROJECTS = UUID("6b0f5c1e-2f0f-4f57-8a58-5d1b8a6b3a0c")
+Text = Annotated[str, Meta(min_length=1, max_length=256)]
 Role = Literal["system", "user", "assistant", "tool"]
 
 
 class SessionCreate(Struct, frozen=True, kw_only=True):
-    customer_id: str | None = None
+    customer_id: Text | None = None
     metadata: dict[str, Any] | None = None
 
 
 class SessionPatch(Struct, frozen=True, kw_only=True):
     """A null takes a key of the metadata out; other keys stay."""
 
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | None = None
 
 
 class MessageCreate(Struct, frozen=True, kw_only=True):
+    """`content` are parts, as in `{"type": "text", "text": "..."}`."""
+
     role: Role
-    content: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1)]
+    content: Annotated[tuple[dict[str, Raw], ...], Meta(min_length=1)]
     run_id: UUID | None = None
+
+    def said(self) -> workflow_model.Said:
+        """The message as it is kept."""
+        run_id = None if self.run_id is None else str(self.run_id)
+        return workflow_model.Said(role=self.role, content=Raw(encode(self.content)), run_id=run_id)
 
 
 class SessionMessage(Struct, frozen=True, kw_only=True):
@@ -36,7 +51,7 @@ class SessionMessage(Struct, frozen=True, kw_only=True):
     id: str
     seq: int
     role: str
-    content: tuple[dict[str, Any], ...]
+    content: Raw
     created_at: str
     run_id: str | UnsetType = UNSET
 
@@ -80,5 +95,46 @@ class ModelCards(Struct, frozen=True, kw_only=True):
     models: tuple[ModelCard, ...]
 
 
-def metadata_patched(metadata: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in (metadata | patch).items() if value is not None}
+def session_record(
+    session: workflow_model.Session, messages: Sequence[workflow_model.SessionMessage] | None = None
+) -> Session:
+    """With all its messages, or without any."""
+    return Session(
+        id=session.session_id,
+        project_id=str(uuid5(PROJECTS, session.tenant)),
+        customer_id=session.customer_id or UNSET,
+        metadata=session.metadata,
+        message_count=session.message_count,
+        created_at=stamp(session.created_at),
+        updated_at=stamp(session.updated_at),
+        messages=UNSET if messages is None else tuple(map(message_record, messages)),
+    )
+
+
+def message_record(message: workflow_model.SessionMessage) -> SessionMessage:
+    return SessionMessage(
+        id=message.message_id,
+        seq=message.seq,
+        role=message.role,
+        content=message.content,
+        run_id=message.run_id or UNSET,
+        created_at=stamp(message.created_at),
+    )
+
+
+def page(sessions: Sequence[workflow_model.Session], following: int | None) -> Sessions:
+    """`following` is the offset of the next page, None if there is none."""
+    cursor = UNSET if following is None else str(following)
+    return Sessions(sessions=tuple(map(session_record, sessions)), next_cursor=cursor)
+
+
+def card(name: str, description: str, price: Price, *, tools: bool) -> ModelCard:
+    """`tools`: the model takes the tools of its caller."""
+    return ModelCard(
+        model_id=name,
+        display_name=name,
+        description=description,
+        capabilities=("tools",) if tools else (),
+        input_cost_per_million_cents=round(price.input * 100),
+        output_cost_per_million_cents=round(price.output * 100),
+    )

@@ -43,10 +43,10 @@ class Wire(Protocol):
     """How events look."""
 
     media_type: str
+    blank: bytes
+    """A sign of life."""
 
     def encode(self, event: WorkflowEvent) -> bytes: ...
-
-    def heartbeat(self) -> bytes: ...
 
 
 def routes(journal: Journal, settings: WorkflowDialect) -> list[HTTPRouteHandler]:
@@ -113,7 +113,7 @@ class EventLines:
 
     async def _pass(self, client: Client) -> None:
         async for batch in self._batches:
-            pieces: list[bytes] = [] if batch else [self._wire.heartbeat()]
+            pieces: list[bytes] = [] if batch else [self._wire.blank]
             size = 0
             for event in batch:
                 pieces.append(piece := self._wire.encode(event))

@@ -12,7 +12,7 @@ from msgspec import Struct
 from proxy.api.workflows.asked import query_of
 from proxy.runs.agents import Agents, Published
 from proxy.settings import Price
-from proxy.wire.catalogue import Catalogue, CatalogueModel, entry
+from proxy.wire.workflow_sessions import ModelCard, ModelCards, card
 
 FREE = Price()
 
@@ -23,7 +23,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     provider: str | None = None
     capability: str | None = None
 
-    def matches(self, model: CatalogueModel) -> bool:
+    def matches(self, model: ModelCard) -> bool:
         return self.provider in (None, model.provider) and self.capability in (None, *model.capabilities)
 
 
@@ -31,15 +31,15 @@ def routes(agents: Agents, prices: Mapping[str, Price]) -> list[HTTPRouteHandler
     """`prices` by the names that models report in their usage."""
 
     @get("/models")
-    async def list_catalogue(request: Request[Any, Any, Any]) -> Catalogue:
+    async def list_catalogue(request: Request[Any, Any, Any]) -> ModelCards:
         wanted = query_of(request, Wanted)
         listed = [described(published, prices) for published in await agents.published()]
-        return Catalogue(models=[model for model in listed if wanted.matches(model)])
+        return ModelCards(models=tuple(model for model in listed if wanted.matches(model)))
 
     return [list_catalogue]
 
 
-def described(published: Published, prices: Mapping[str, Price]) -> CatalogueModel:
+def described(published: Published, prices: Mapping[str, Price]) -> ModelCard:
     agent = published.agent
     price = prices.get(published.id, FREE)
-    return entry(published.id, agent.settings.description, price, tools=agent.client_tools != "ignore")
+    return card(published.id, agent.settings.description, price, tools=agent.client_tools != "ignore")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
+from proxy.api.errors import issues_of
 from proxy.api.runs import tenant_of
 from proxy.api.workflows.asked import body_of, query_of
 from proxy.settings import RequestLimits
-from proxy.wire.compiled import Compiled, Linted
-from proxy.wire.flat import Problem
+from proxy.wire.workflow_body import Compiled, Linted, WorkflowIssue
 from proxy.workflows.issues import InvalidWorkflow, Issue
 from proxy.workflows.lint import lint
 from proxy.workflows.plans import Plans
@@ -43,7 +43,7 @@ def routes(plans: Plans, limits: RequestLimits) -> list[HTTPRouteHandler]:
         found = linted(plans, document) if asked.compile else Linted()
         kind = document.get("kind")
         return msgspec.structs.replace(
-            found, kind=kind if isinstance(kind, str) else "", lint_issues=problems(lint(document))
+            found, kind=kind if isinstance(kind, str) else UNSET, lint_issues=listed(lint(document))
         )
 
     return [compile_spec, lint_spec]
@@ -54,9 +54,10 @@ def linted(plans: Plans, document: dict[str, Any]) -> Linted:
     try:
         plan = plans.compile(document)
     except InvalidWorkflow as error:
-        return Linted(compile_issues=problems(error.issues))
+        return Linted(compile_issues=listed(error.issues))
     return Linted(plan_json=Raw(plan.json), plan_hash=plan.hash)
 
 
-def problems(issues: Iterable[Issue]) -> tuple[Problem, ...]:
-    return tuple(Problem(issue.code, issue.path, issue.message) for issue in issues)
+def listed(issues: Sequence[Issue]) -> tuple[WorkflowIssue, ...] | UnsetType:
+    """Left out where there are none."""
+    return issues_of(issues) or UNSET

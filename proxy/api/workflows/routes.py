@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Router
 from litestar.handlers import HTTPRouteHandler
 
-from proxy.api.workflows import events, models, plans, sessions
+from proxy.api.workflows import events, models, plans, schemas, sessions
 from proxy.api.workflows.rooms import WorkflowRooms
 
 PREFIX = "/api/v1"
@@ -13,6 +13,7 @@ PREFIX = "/api/v1"
 
 def routes(rooms: WorkflowRooms) -> list[HTTPRouteHandler]:
     return [
+        *schemas.routes(),
         *plans.routes(rooms.plans, rooms.limits),
         *events.routes(rooms.journal, rooms.settings),
         *sessions.routes(rooms.sessions, rooms.limits),

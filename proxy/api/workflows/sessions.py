@@ -14,21 +14,16 @@ from proxy.api.openapi import BODY
 from proxy.api.runs import tenant_of
 from proxy.api.workflows.asked import body_of, id_of, query_of
 from proxy.settings import RequestLimits
-from proxy.wire.sessions import (
+from proxy.wire import workflow_sessions as wire
+from proxy.wire.workflow_sessions import (
     MessageCreate,
-    MessageRecord,
+    Session,
     SessionCreate,
-    SessionList,
+    SessionMessage,
     SessionPatch,
-    SessionRecord,
-    WholeSession,
-    content_of,
     message_record,
-    session_list,
     session_record,
-    whole_session,
 )
-from proxy.workflow_model import Said
 from proxy.workflows.sessions import SessionQuery, Sessions
 
 _create = msgspec.json.Decoder(SessionCreate)
@@ -53,7 +48,7 @@ def routes(sessions: Sessions, limits: RequestLimits) -> list[HTTPRouteHandler]:
 
 def lists(sessions: Sessions, limits: RequestLimits) -> list[HTTPRouteHandler]:
     @get("/sessions")
-    async def list_sessions(request: Request[Any, Any, Any]) -> SessionList:
+    async def list_sessions(request: Request[Any, Any, Any]) -> wire.Sessions:
         page = query_of(request, Page)
         query = SessionQuery(
             tenant=tenant_of(request),
@@ -61,10 +56,10 @@ def lists(sessions: Sessions, limits: RequestLimits) -> list[HTTPRouteHandler]:
             limit=page.limit,
             offset=page.offset if page.cursor is None else page.cursor,
         )
-        return session_list(*await sessions.find(query))
+        return wire.page(*await sessions.find(query))
 
     @post("/sessions", opt={BODY: SessionCreate})
-    async def create_session(request: Request[Any, Any, Any]) -> SessionRecord:
+    async def create_session(request: Request[Any, Any, Any]) -> Session:
         asked = await body_of(request, _create, limits)
         session = await sessions.create(
             tenant_of(request), customer_id=asked.customer_id, metadata=asked.metadata or {}
@@ -76,11 +71,11 @@ def lists(sessions: Sessions, limits: RequestLimits) -> list[HTTPRouteHandler]:
 
 def records(sessions: Sessions, limits: RequestLimits) -> list[HTTPRouteHandler]:
     @get("/sessions/{session_id:str}")
-    async def show_session(request: Request[Any, Any, Any], session_id: FromPath[str]) -> WholeSession:
-        return whole_session(*await sessions.get(tenant_of(request), id_of(session_id, "session")))
+    async def show_session(request: Request[Any, Any, Any], session_id: FromPath[str]) -> Session:
+        return session_record(*await sessions.get(tenant_of(request), id_of(session_id, "session")))
 
     @patch("/sessions/{session_id:str}", opt={BODY: SessionPatch})
-    async def patch_session(request: Request[Any, Any, Any], session_id: FromPath[str]) -> SessionRecord:
+    async def patch_session(request: Request[Any, Any, Any], session_id: FromPath[str]) -> Session:
         name = id_of(session_id, "session")
         asked = await body_of(request, _patch, limits)
         return session_record(await sessions.patch(tenant_of(request), name, asked.metadata or {}))
@@ -94,15 +89,13 @@ def records(sessions: Sessions, limits: RequestLimits) -> list[HTTPRouteHandler]
 
 def contents(sessions: Sessions, limits: RequestLimits) -> list[HTTPRouteHandler]:
     @post("/sessions/{session_id:str}/clear", status_code=200)
-    async def clear_session(request: Request[Any, Any, Any], session_id: FromPath[str]) -> SessionRecord:
+    async def clear_session(request: Request[Any, Any, Any], session_id: FromPath[str]) -> Session:
         return session_record(await sessions.clear(tenant_of(request), id_of(session_id, "session")))
 
     @post("/sessions/{session_id:str}/messages", opt={BODY: MessageCreate})
-    async def add_message(request: Request[Any, Any, Any], session_id: FromPath[str]) -> MessageRecord:
+    async def add_message(request: Request[Any, Any, Any], session_id: FromPath[str]) -> SessionMessage:
         name = id_of(session_id, "session")
         asked = await body_of(request, _message, limits)
-        run_id = None if asked.run_id is None else str(asked.run_id)
-        said = Said(role=asked.role, content=content_of(asked), run_id=run_id)
-        return message_record(await sessions.say(tenant_of(request), name, said))
+        return message_record(await sessions.say(tenant_of(request), name, asked.said()))
 
     return [clear_session, add_message]
