@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.adapter import Mark, RunInput, State, ThreadName, ThreadState
+from proxy.errors import BadRequest
 from proxy.events import Cancelled, Entry, Failed, Final, Interrupt
 from proxy.model import Run, ThreadOutcome, ThreadStatus
 from proxy.runs.agents import Agent
@@ -73,7 +74,18 @@ class StateKeeper:
         await self._threads.seal(self._thread)
         if isinstance(final, Cancelled) and final.action == "rollback" and self._mark is not None:
             await self._threads.rollback(self._thread, self._mark)
-        return outcome_of(final, await self._threads.state(self._thread))
+        return outcome_of(final, await self._state())
+
+    async def _state(self) -> State:
+        """How the run leaves its thread. An input that the agent cannot make a state of would meet all that come after
+        it, so it is taken back."""
+        try:
+            return await self._threads.state(self._thread)
+        except BadRequest:
+            if self._mark is None:
+                raise
+            await self._threads.rollback(self._thread, self._mark)
+            return await self._threads.state(self._thread)
 
 
 def outcome_of(final: Final, state: State) -> ThreadOutcome:
