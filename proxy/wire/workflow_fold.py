@@ -23,7 +23,7 @@ from proxy.wire.workflow import (
     RunFailed,
     read,
 )
-from proxy.wire.workflow_body import PendingNode, PendingTools, Status, ToolOutput
+from proxy.wire.workflow_body import PendingNode, PendingTools, Status, ToolOutput, ToolResults
 from proxy.wire.workflow_parts import Call, LlmCall, Problem, Provider, ToolResult, Waiting
 from proxy.wire.workflow_run import (
     TYPES,
@@ -113,6 +113,22 @@ class RunFold:
             if each.open
         )
         return PendingTools(run_id=self.run_id, pending=tuple(found))
+
+    def refusal(self, asked: ToolResults) -> tuple[int, str] | None:
+        """Why these results cannot be taken, as an HTTP status and a text; None if all of them can."""
+        found = [each for each in self.taken.values() if each.node_id == asked.node_id and each.open]
+        if not found:
+            return 404, f"Node `{asked.node_id}` waits for no tool results; GET pending-tools lists what is open."
+        request = (asked.step, str(asked.request_id))
+        steps = [each for each in found if (each.step, each.request_id) == request]
+        if not steps:
+            return 409, f"Node `{asked.node_id}` does not wait at step {asked.step} of that request_id."
+        left = [call.id for call in steps[0].open]
+        for result in asked.results:
+            if result.tool_call.id not in left:
+                return 409, f"No call `{result.tool_call.id[:64]}` is open there; it may be answered already."
+            left.remove(result.tool_call.id)
+        return None
 
     def steps(self) -> Steps:
         found = (

@@ -210,14 +210,13 @@ def fanout(fields: Fields, name: str, depends_on: tuple[str, ...], bounds: Bound
         place = "items_from_input" if fields.has("items_from") else "items_from"
         cure = "say where the items come from by either `items_from` (a node) or `items_from_input` (an input)"
         fields.fault(Code.INVALID_ITEMS_SOURCE, place, cure)
-    items_pointer = pointed(fields, "items_pointer")
     return Fanout(
         id=name,
         depends_on=depends_on,
         subnode=subnode(fields, bounds),
         items_from=fields.text("items_from"),
         items_from_input=fields.text("items_from_input"),
-        items_pointer=items_pointer if fields.given.get("items_pointer") is not None else None,
+        items_pointer=pointed(fields, "items_pointer"),
         items_path=pointed(fields, "items_path", either),
         max_parallelism=fields.whole("max_parallelism"),
     )

@@ -25,7 +25,7 @@ from proxy.workflows.lanes import Lane, Phase, Work
 from proxy.workflows.prompts import call
 from proxy.workflows.spec import Fanout, Llm, Retry, Transform
 from proxy.workflows.tasks import Decision, NodeState, Past, Resume, RunCanceled, RunState, Start, Task
-from proxy.workflows.values import check_answer, collected, items_of, packed, unfolded
+from proxy.workflows.values import Scope, check_answer, collected, items_of, packed, unfolded
 
 LONGEST_REST = 60.0
 
@@ -66,6 +66,11 @@ class Schedule:
     def faults(self) -> Mapping[str, Fault]:
         """Why nodes have failed."""
         return self._board.faults
+
+    @property
+    def scope(self) -> Scope:
+        """What its nodes have given, for whoever reads outputs as text."""
+        return self._board.scope
 
     @property
     def tasks(self) -> list[Task]:

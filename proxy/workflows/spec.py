@@ -172,7 +172,7 @@ class Fanout(NodeBase, frozen=True, kw_only=True, tag="map.fanout"):
     subnode: Llm | Transform
     items_from: str = ""
     items_from_input: str = ""
-    items_pointer: str | None = None
+    items_pointer: str = ""
     items_path: str = ""
     max_parallelism: int | None = None
 

@@ -164,7 +164,7 @@ def retry(fields: Fields, bounds: Bounds) -> Retry | None:
         backoff_ms=plain.backoff_ms if backoff is None else backoff,
     )
     inner.close()
-    return found
+    return found if found.max_attempts > 1 else None
 
 
 def retried(inner: Fields) -> list[RetryWord]:

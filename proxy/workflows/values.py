@@ -142,7 +142,7 @@ def items_of(node: Fanout, scope: Scope) -> list[Any]:
     """The items of a fan-out. Raises `Broken` if they are no array, or too many."""
     name = f"node `{node.items_from}`" if node.items_from else f"input `{node.items_from_input}`"
     value = scope.values[node.items_from] if node.items_from else scope.inputs[node.items_from_input]
-    if node.items_pointer is not None:
+    if node.items_pointer:
         value = stepped(value, pointer(node.items_pointer), name)
     elif isinstance(scope.nodes.get(node.items_from), Llm):
         value = text_of(value)
@@ -201,6 +201,18 @@ def outputs_of(outputs: Iterable[Output], scope: Scope) -> dict[str, Any]:
             raise Broken(Cause.MISSING_VALUE, f"Output `{output.name}` is missing. {broken.fault.message}") from None
     bounded(made.values(), scope.bounds)
     return made
+
+
+def spoken(outputs: Iterable[Output], scope: Scope) -> str:
+    """All outputs of a run as one text, for the history of a session: a line each, and of responses their text."""
+    return "\n".join(_spoken(output, scope) for output in outputs)
+
+
+def _spoken(output: Output, scope: Scope) -> str:
+    value = read(output, scope)
+    if not output.pointer and isinstance(scope.nodes.get(output.from_), Llm):
+        return text_of(value)
+    return shown(value, scope.bounds)
 
 
 def check_answer(node: Llm, value: Any) -> None:

@@ -13,12 +13,16 @@ from proxy.wire.workflow import (
     NodeOutput,
     NodeStarted,
     NodeSucceeded,
+    NodeUserAnswer,
+    NodeUserAsk,
     RunCanceled,
     RunCompiled,
     RunCompleted,
     RunFailed,
     RunStarted,
 )
+from proxy.wire.workflow_asks import answered as user_answer
+from proxy.wire.workflow_asks import asked
 from proxy.wire.workflow_body import (
     ERRORS,
     Linted,
@@ -29,7 +33,7 @@ from proxy.wire.workflow_body import (
     problem,
 )
 from proxy.wire.workflow_fold import Extras, RunFold
-from proxy.wire.workflow_parts import Artifact, Call, Problem
+from proxy.wire.workflow_parts import Artifact, Asked, Call, Problem
 from proxy.wire.workflow_run import tool_detail
 from tests.wire.workflow_events import (
     AT,
@@ -265,3 +269,80 @@ def test_overrides_are_read() -> None:
     assert found is not None
     assert found.fanout_subnodes is not None
     assert (found.nodes, found.fanout_subnodes[0].model) == ({"a": "m"}, "x")
+
+
+def given(*ids: str, node: str = "a", step: int = 0, request: str = REQUEST) -> ToolResults:
+    results = [{"tool_call": {"id": each, "name": "n"}, "output": "x"} for each in ids]
+    return msgspec.convert({"node_id": node, "step": step, "request_id": request, "results": results}, ToolResults)
+
+
+@pytest.mark.parametrize(
+    ("results", "status"),
+    [
+        (given("c1"), None),
+        (given("c9", "c1"), None),
+        (given("c1", node="b"), 404),
+        (given("c1", step=1), 409),
+        (given("c1", request="0190d5a0-0000-7000-8000-0000000000bb"), 409),
+        (given("c1", "zz"), 409),
+        (given("c1", "c1"), 409),
+    ],
+)
+def test_results_of_calls_that_are_not_open_are_refused(results: ToolResults, status: int | None) -> None:
+    refusal = folded(*BEGIN, *ASKED).refusal(results)
+    assert (refusal and refusal[0]) == status
+
+
+def test_results_that_were_taken_before_are_refused() -> None:
+    fold = folded(*BEGIN, *ASKED, answered(CALL))
+    assert (fold.refusal(given("c1")) or [0])[0] == 409
+    assert fold.refusal(given("c9")) is None
+    assert (folded(*BEGIN, *ASKED, answered(CALL), answered(OTHER)).refusal(given("c1")) or [0])[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ('{"question":"Which?"}', {"question": "Which?", "allow_freeform": True}),
+        (
+            '{"question":"Which?","options":[{"label":"x","description":null},{"label":"y","description":"Y"}],'
+            '"allow_freeform":false,"more":1}',
+            {
+                "question": "Which?",
+                "options": [{"label": "x"}, {"label": "y", "description": "Y"}],
+                "allow_freeform": False,
+            },
+        ),
+        ('{"question":" "}', None),
+        ("{}", None),
+        ("no json", None),
+        ("[" * 10_000, None),
+    ],
+)
+def test_a_question_to_the_user_is_read_from_its_call(arguments: str, told: dict[str, Any] | None) -> None:
+    call = Call(id="c", name="user_ask", arguments=arguments)
+    found = asked(call, 0, REQUEST)
+    if told is None or found is None:
+        assert found is told
+    else:
+        assert plain(found) == {**told, "step": 0, "request_id": REQUEST, "tool_call": plain(call)}
+        lines([NodeUserAsk(node_id="a", user_ask=found)])
+    assert asked(Call(id="c", name="other", arguments=arguments), 0, REQUEST) is None
+
+
+@pytest.mark.parametrize(
+    ("output", "answer"),
+    [
+        ('{"answer":"x","is_freeform":false}', ("x", False)),
+        ("just text", ("just text", True)),
+        ('{"other":1}', ('{"other":1}', True)),
+        ("42", ("42", True)),
+        (" ", None),
+        ('{"answer":""}', None),
+    ],
+)
+def test_an_answer_of_the_user_is_read_from_its_result(output: str, answer: tuple[str, bool] | None) -> None:
+    found = user_answer(Asked(id="c", name="user_ask"), output, 0, REQUEST)
+    assert (found and (found.answer, found.is_freeform)) == answer
+    if found:
+        lines([NodeUserAnswer(node_id="a", user_answer=found)])

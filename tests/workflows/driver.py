@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -139,3 +140,26 @@ class Driver:
             assert not self.active
             assert not self.asleep
             assert self.schedule.wake_at is None
+
+
+def words(decisions: list[Decision]) -> list[str]:
+    """Decisions in short: their kind, and what they are about."""
+    return [f"{type(each).__name__} {getattr(each, 'node', '') or shown(each)}".strip() for each in decisions]
+
+
+def shown(decision: Decision) -> str:
+    if not isinstance(decision, Start | Resume | Stop):
+        return ""
+    task = decision.task
+    return task.node + ("" if task.item is None else f"[{task.item}]") + (f"#{task.attempt}" * (task.attempt > 1))
+
+
+def outputs(run: Driver) -> dict[str, Any]:
+    assert isinstance(run.end, RunSucceeded)
+    assert json.loads(run.end.json) == run.end.outputs
+    return run.end.outputs
+
+
+def prompt(run: Driver, name: str, item: int | None = None) -> str:
+    [call] = [call for task, call in run.calls.items() if (task.node, task.item) == (name, item)]
+    return call.messages[-1].text

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from proxy.events import Usage
 from proxy.workflows.compile import Plan, compile_workflow
+from proxy.workflows.issues import InvalidWorkflow, Issue
 from proxy.workflows.responses import response
 
 Json = dict[str, Any]
@@ -45,3 +48,15 @@ def plan(*nodes: Json, outputs: dict[str, str] | None = None, **more: Any) -> Pl
 
 def said(text: str, **more: Any) -> Json:
     return response("resp-1", text=text, usage=Usage(model="demo", input_tokens=3, output_tokens=2), **more)
+
+
+def issues(document: object, **more: Any) -> tuple[Issue, ...]:
+    with pytest.raises(InvalidWorkflow) as caught:
+        compile_workflow(document, **more)
+    assert caught.value.status == 400
+    assert all(each.code and each.path.startswith("$") and each.message for each in caught.value.issues)
+    return caught.value.issues
+
+
+def faults(document: object, **more: Any) -> list[tuple[str, str]]:
+    return [(each.code, each.path) for each in issues(document, **more)]

@@ -9,8 +9,8 @@ import pytest
 
 from proxy.wire.workflow_schemas import workflow
 from proxy.workflows.compile import Plan
+from tests.workflows.faulty import EACH
 from tests.workflows.specs import Json, fanout, join, llm, plan, transform
-from tests.workflows.test_compile import EACH
 
 VALIDATOR = jsonschema.Draft7Validator(workflow())
 UNSEEN = {

@@ -8,8 +8,8 @@ from proxy.workflows.conditions import holds, pattern
 from proxy.workflows.faults import Broken
 from proxy.workflows.paths import Missing, path, pointer, walk
 from proxy.workflows.prompts import call
-from proxy.workflows.spec import Bounds, Condition, Llm, Transform
-from proxy.workflows.values import Scope, digest, packed, text_of, transformed
+from proxy.workflows.spec import Bounds, Condition, Llm, Output, Transform
+from proxy.workflows.values import Scope, digest, packed, spoken, text_of, transformed
 from tests.workflows.specs import Json, llm, plan, said, transform
 
 VALUE = {"a": [{"b": "x"}, 2], "": 1, "a/b": 3, "m~n": 4, "0": 5, "it's": 6, "ü": 7, "x-y": 8}
@@ -241,3 +241,13 @@ def test_a_digest_is_of_compact_json_in_the_order_of_the_fields() -> None:
     assert json == '{"b":1,"a":"ü"}'.encode()
     assert digest(json).bytes == 16
     assert digest(b"{}").sha256 == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+
+
+def test_the_outputs_of_a_run_are_told_to_a_session_as_text() -> None:
+    outputs = (
+        Output(name="x", from_="a"),
+        Output(name="y", from_="t"),
+        Output(name="z", from_="a", pointer="/output/0/content/0/text"),
+        Output(name="n", from_="a", pointer="/usage/total_tokens"),
+    )
+    assert spoken(outputs, scope()) == 'hi $1 \\1 {{task}}\n{"x":[1,"ü"]}\nhi $1 \\1 {{task}}\n5'
