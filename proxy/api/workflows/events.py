@@ -18,7 +18,7 @@ from proxy.api.client import UNBUFFERED, Client, Delivery
 from proxy.api.runs import tenant_of
 from proxy.api.streaming import PORTION
 from proxy.api.workflows.asked import id_of, query_of
-from proxy.errors import BadRequest
+from proxy.errors import BadRequest, ProxyError
 from proxy.settings import WorkflowDialect
 from proxy.wire.lines import Lines, ServerSent
 from proxy.workflow_model import WorkflowEvent
@@ -108,8 +108,11 @@ class EventLines:
         with Client(scope, receive, send, self._delivery) as client:
             async with aclosing(self._batches):
                 await client.start(200, (media_type, *UNBUFFERED, name))
-                await client.write(b"")
-                await self._pass(client)
+                try:
+                    await self._pass(client)
+                except ProxyError as error:
+                    logger.warning("a log could not be read to its end", run_id=self._run_id, error=error.code)
+                    raise
 
     async def _pass(self, client: Client) -> None:
         async for batch in self._batches:
