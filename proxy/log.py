@@ -132,6 +132,7 @@ def _configured(settings: Settings) -> Iterator[str]:
         yield from (entry.key, entry.sha256) if isinstance(entry, Key) else (entry,)
     if settings.server.jwt is not None:
         yield settings.server.jwt.secret
+    yield settings.webhooks.secret
     yield urlsplit(settings.store).password or ""
     for agent in settings.agents.values():
         yield from _within(agent.options, secret=False)

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from proxy import log
-from proxy.settings import Agent, Jwt, Key, Logs, Server, Settings
+from proxy.settings import Agent, Jwt, Key, Logs, Server, Settings, Webhooks
 
 DIGEST = "0123456789abcdef" * 4
 SETTINGS = Settings(
@@ -24,9 +24,10 @@ SETTINGS = Settings(
     agents={
         "a": Agent(adapter="openai", options={"api_key": "up-key", "auth": {"tokens": ["in-list"]}, "model": "gpt"})
     },
+    webhooks=Webhooks(allow=("hooks.example.com",), secret="signing"),
     log=Logs(format="json"),
 )
-SECRETS = ("store-pass", "sk-local", 'sk-"b\\ö', DIGEST, "jwt-secret", "up-key", "in-list")
+SECRETS = ("store-pass", "sk-local", 'sk-"b\\ö', DIGEST, "jwt-secret", "signing", "up-key", "in-list")
 
 
 @pytest.fixture(autouse=True)
