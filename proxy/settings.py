@@ -159,12 +159,20 @@ class WorkflowDialect(Strict, frozen=True):
     send_timeout: Positive = 60.0
 
 
+class DeerFlowDialect(NativeDialect, frozen=True):
+    """The same with DeerFlow's defaults, also for what a config does not set of it."""
+
+    on_disconnect: OnDisconnect = "cancel"
+    keepalive: Positive = 15.0
+    multitask_strategy: Literal["reject", "enqueue", "interrupt", "rollback"] = "reject"
+
+
 class Dialects(Strict, frozen=True):
     """`langgraph` is the runs API at the root, `deerflow` the same under `/api`."""
 
     chat: Chat = Chat()
     langgraph: NativeDialect = NativeDialect()
-    deerflow: NativeDialect = NativeDialect(on_disconnect="cancel", keepalive=15.0, multitask_strategy="reject")
+    deerflow: DeerFlowDialect = DeerFlowDialect()
     workflows: WorkflowDialect = WorkflowDialect()
 
 

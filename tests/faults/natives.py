@@ -51,7 +51,7 @@ def config(**changes: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "store": "sqlite:///runs.db",
         "server": {"api_keys": keys, "limits": {"threads": 2000}},
-        "runs": {"cancel_grace": 2.0},
+        "runs": {"cancel_grace": 1.0},
         "dialects": {"langgraph": {"keepalive": 1.0}, "deerflow": {"keepalive": 1.0}},
         "agents": agents,
     }
