@@ -17,8 +17,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy.workflows.drafts import Draft, draft
-from proxy.workflows.graph import cycles, ordered, references
-from proxy.workflows.issues import Code, Faults, InvalidWorkflow, Issue, Path
+from proxy.workflows.graph import cycles, marks, ordered, references
+from proxy.workflows.issues import Code, Faults, InvalidWorkflow, Path
 from proxy.workflows.reading import like, told
 from proxy.workflows.spec import ITEM, Bounds, Fanout, JoinAll, JoinAny, JoinCollect, Llm, Node, Workflow
 
@@ -70,6 +70,9 @@ def _plan(document: object, faults: Faults, bounds: Bounds, tools: Collection[st
     found = draft(document, faults, bounds)
     if found is None:
         return None
+    if marks(found.workflow.nodes) > bounds.placeholders:
+        faults.add(Code.TOO_LARGE, ("nodes",), f"the texts have more than {bounds.placeholders} placeholders")
+        return None
     for path, each in zip(found.paths, found.workflow.nodes, strict=True):
         _check_names(each, path, found.known, faults)
         for place, inner in talkers(each, path):
@@ -97,6 +100,8 @@ def talkers(node: Node, path: Path) -> list[tuple[Path, Llm]]:
 def _check_names(node: Node, path: Path, known: frozenset[str], faults: Faults) -> None:
     for reference in references(node):
         place = (*path, *reference.path)
+        if faults.full:
+            return
         if reference.name == node.id and node.id:
             cure = f"node `{node.id}` needs its own value; name another node, or rename the input that is meant"
             faults.add(Code.SELF_DEPENDENCY, place, cure)
@@ -108,7 +113,7 @@ def _check_names(node: Node, path: Path, known: frozenset[str], faults: Faults) 
 
 
 def _unknown(name: str, path: Path, known: frozenset[str], faults: Faults) -> None:
-    hint = like(name, sorted(known)).replace("; take it out", "; name a node of this workflow")
+    hint = like(name, sorted(known) if faults.few else ()).replace("; take it out", "; name a node of this workflow")
     if name == ITEM:
         hint = "; an item is known within the subnode of a map.fanout alone"
     faults.add(Code.UNKNOWN_NODE, path, f"there is no node {told(name)}{hint}")
@@ -153,12 +158,3 @@ def normal(workflow: Workflow) -> Workflow:
 def _complete(node: Node, known: Collection[str]) -> Node:
     whole = replace(node, depends_on=needed(node, known))
     return replace(whole, subnode=replace(whole.subnode, depends_on=())) if isinstance(whole, Fanout) else whole
-
-
-def issues_of(document: object, bounds: Bounds | None = None) -> tuple[Issue, ...]:
-    """The faults of a spec, none if it is sound."""
-    try:
-        compile_workflow(document, bounds=bounds)
-    except InvalidWorkflow as error:
-        return error.issues
-    return ()

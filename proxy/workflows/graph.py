@@ -6,7 +6,7 @@ a subnode's transform may be `item` too. Outputs make no dependency.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -49,7 +49,7 @@ def _listed(node: Node, place: Path) -> Iterator[Reference]:
 def _mentioned(node: Node, place: Path) -> Iterator[Reference]:
     match node:
         case Llm():
-            for path, text in _texts(node):
+            for path, text in texts(node):
                 yield from (Reference(name, (*place, *path), False) for name, _ in holes(text))
         case Transform():
             for key, value in (node.object or {}).items():
@@ -58,12 +58,19 @@ def _mentioned(node: Node, place: Path) -> Iterator[Reference]:
                 yield Reference(value.from_, (*place, "merge", index, "from"), True)
 
 
-def _texts(node: Llm) -> Iterator[tuple[Path, str]]:
+def texts(node: Llm) -> Iterator[tuple[Path, str]]:
+    """The texts of a node that may have placeholders."""
     yield ("system",), node.system
     yield ("user",), node.user
     for index, item in enumerate(node.input):
         for number, part in enumerate(item.content):
             yield ("input", index, "content", number, "text"), part.text
+
+
+def marks(nodes: Iterable[Node]) -> int:
+    """How many placeholders there can be in the texts of these nodes."""
+    found = (node.subnode if isinstance(node, Fanout) else node for node in nodes)
+    return sum(text.count("{{") for node in found if isinstance(node, Llm) for _, text in texts(node))
 
 
 def cycles(needs: Mapping[str, Collection[str]]) -> Iterator[list[str]]:

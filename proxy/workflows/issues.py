@@ -12,6 +12,7 @@ from proxy.errors import BadRequest
 Path = tuple[str | int, ...]
 MOST = 500
 """Faults that are told of at once."""
+FEW = 20
 LONGEST = 64
 _PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -76,8 +77,18 @@ class Faults:
         self._found: list[tuple[Path, Code, str]] = []
 
     def add(self, code: Code, path: Path, message: str) -> None:
-        if len(self._found) < MOST:
+        if not self.full:
             self._found.append((path, code, message))
+
+    @property
+    def full(self) -> bool:
+        """Whether more would not be told: who looks for many can stop."""
+        return len(self._found) >= MOST
+
+    @property
+    def few(self) -> bool:
+        """Whether there is still time to look for names that were meant, which takes long."""
+        return len(self._found) < FEW
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -101,13 +112,17 @@ class Places:
         value = self._document
         for step in path:
             if isinstance(value, dict) and isinstance(step, str):
-                order = self._orders.setdefault(id(value), {key: index for index, key in enumerate(value)})
-                place.append(order.get(step, -1))
+                place.append(self._order(value).get(step, -1))
                 value = value.get(step)
             elif isinstance(value, list) and isinstance(step, int):
                 place.append(step)
                 value = value[step] if step < len(value) else None
         return tuple(place)
+
+    def _order(self, value: dict[str, object]) -> dict[str, int]:
+        if id(value) not in self._orders:
+            self._orders[id(value)] = {key: index for index, key in enumerate(value)}
+        return self._orders[id(value)]
 
 
 def jsonpath(path: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from proxy.workflows.drafts import draft, oversized
-from proxy.workflows.graph import inputs_named, references
+from proxy.workflows.graph import inputs_named, marks, references
 from proxy.workflows.issues import Code, Faults, Issue, Path, short
 from proxy.workflows.spec import Bounds, Workflow
 
@@ -27,7 +27,7 @@ def lint(document: object, bounds: Bounds | None = None) -> tuple[Issue, ...]:
         for place, each in _objects(schema, path):
             _check(each, place, faults)
     found = draft(document, Faults(), bounds)
-    if found is not None:
+    if found is not None and marks(found.workflow.nodes) <= bounds.placeholders:
         _unused(found.workflow, found.paths, faults)
     return faults.listed(document)
 

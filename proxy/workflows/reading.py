@@ -109,12 +109,14 @@ class Fields:
     def close(self, elsewhere: Mapping[str, str] | None = None) -> None:
         """Notes all other fields; `elsewhere` says of known names where they belong."""
         for name, value in self.given.items():
+            if self.faults.full:
+                return
             if name in self._asked or value is None:
                 continue
             if elsewhere and name in elsewhere:
                 cure = f"`{name}` belongs to {elsewhere[name]}; take it out"
             else:
-                cure = f"there is no field `{short(name)}` here{like(name, self._asked)}"
+                cure = f"there is no field `{short(name)}` here{like(name, self._asked if self.faults.few else ())}"
             self.fault(Code.UNKNOWN_FIELD, name, cure)
 
 

@@ -202,6 +202,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     values: int = 200_000
     nodes: int = 1000
     edges: int = 20_000
+    placeholders: int = 50_000
     inputs: int = 200
     outputs: int = 200
     attempts: int = 10

@@ -22,7 +22,7 @@ from proxy.workflows.paths import Missing, Steps, either, pointer, walk
 from proxy.workflows.spec import ITEM, Bounds, Fanout, Llm, Node, Output, Source, Transform
 
 DEPTH = 200
-_FENCED = re.compile(r"\s*```[A-Za-z]{0,20}\s*\n(.*)```\s*", re.DOTALL)
+FENCE = "```"
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _OTHER = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -159,13 +159,21 @@ def items_of(node: Fanout, scope: Scope) -> list[Any]:
 
 def parsed(text: str, otherwise: str, bounds: Bounds) -> Any:
     """The JSON in a text. Raises `Broken` with the message `otherwise`."""
-    fenced = _FENCED.fullmatch(text)
     try:
-        value = msgspec.json.decode(fenced[1] if fenced else text)
+        value = msgspec.json.decode(unfenced(text))
         packed(value, bounds)
     except (msgspec.MsgspecError, RecursionError, ValueError, Broken):
         raise Broken(Cause.INVALID_ITEMS, otherwise) from None
     return value
+
+
+def unfenced(text: str) -> str:
+    """What stands between code fences, if the whole text does; else the text."""
+    inner = text.strip()
+    if not (inner.startswith(FENCE) and inner.endswith(FENCE)):
+        return text
+    _, _, rest = inner.partition("\n")
+    return rest.removesuffix(FENCE)
 
 
 def _kind(value: Any) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from proxy.workflows.compile import compile_workflow, load
 from proxy.workflows.issues import MOST, InvalidWorkflow
+from proxy.workflows.lint import lint
 from proxy.workflows.spec import Bounds
 from tests.workflows.faulty import EACH
 from tests.workflows.specs import Json, fanout, faults, issues, join, llm, plan, spec
@@ -56,10 +57,21 @@ def test_there_is_an_end_to_the_faults() -> None:
     assert all(len(each.message) < 500 and len(each.path) < 500 for each in found)
 
 
-def test_braces_by_the_million_are_text() -> None:
-    assert plan(llm("a", "{{" * 500_000)).order == ("a",)
-    assert plan(llm("a", "{{ " + " " * 500_000)).order == ("a",)
-    assert plan(llm("a", "{{a." * 200_000)).order == ("a",)
+@pytest.mark.parametrize("text", ["{{" * 3_000_000, "{{x}}" * 3_000_000])
+def test_placeholders_by_the_million_are_refused(text: str) -> None:
+    assert faults(spec(llm("a", text))) == [("too_large", "$.nodes")]
+    assert lint(spec(llm("a", text))) == ()
+
+
+@pytest.mark.parametrize("text", ["{{" * 50_000, "{{ " + " " * 5_000_000, "{{a." * 50_000, "{{a" + ".bb" * 1_000_000])
+def test_braces_that_are_no_placeholders_are_text(text: str) -> None:
+    assert plan(llm("a", text)).order == ("a",)
+
+
+def test_misspelt_names_by_the_thousand_are_not_all_compared_with_known_ones() -> None:
+    assert len(issues(spec(llm("a", **{f"usr{index}": 1 for index in range(100_000)})))) == MOST
+    names = [f"unknown{index}" for index in range(100_000)]
+    assert len(issues(spec(*(llm(f"n{index}") for index in range(45)), join("all", "j", *names)))) == MOST
 
 
 def test_a_pointer_or_path_of_any_length_is_read_quickly_or_refused() -> None:

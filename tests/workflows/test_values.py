@@ -9,7 +9,7 @@ from proxy.workflows.faults import Broken
 from proxy.workflows.paths import Missing, path, pointer, walk
 from proxy.workflows.prompts import call
 from proxy.workflows.spec import Bounds, Condition, Llm, Output, Transform
-from proxy.workflows.values import Scope, digest, packed, spoken, text_of, transformed
+from proxy.workflows.values import Scope, digest, packed, spoken, text_of, transformed, unfenced
 from tests.workflows.specs import Json, llm, plan, said, transform
 
 VALUE = {"a": [{"b": "x"}, 2], "": 1, "a/b": 3, "m~n": 4, "0": 5, "it's": 6, "ü": 7, "x-y": 8}
@@ -251,3 +251,18 @@ def test_the_outputs_of_a_run_are_told_to_a_session_as_text() -> None:
         Output(name="n", from_="a", pointer="/usage/total_tokens"),
     )
     assert spoken(outputs, scope()) == 'hi $1 \\1 {{task}}\n{"x":[1,"ü"]}\nhi $1 \\1 {{task}}\n5'
+
+
+@pytest.mark.parametrize(
+    ("text", "inner"),
+    [
+        ("```json\n[1]\n```", "[1]\n"),
+        ("  ```\n[1]```\n", "[1]"),
+        ("[1]", "[1]"),
+        ("```", ""),
+        ("Here: ```json\n[1]\n```", "Here: ```json\n[1]\n```"),
+        ("```" + "\n" * 1_000_000, ""),
+    ],
+)
+def test_json_is_read_from_between_code_fences(text: str, inner: str) -> None:
+    assert unfenced(text) == inner
