@@ -1,6 +1,6 @@
 """Fits plain values into structs, and says in our words where they do not fit.
 
-For whoever reads what a user wrote: the loading of the config, and the adapters' options.
+For whoever reads what a user wrote: the loading of the config, the adapters' options, and the bodies of requests.
 """
 
 from __future__ import annotations
@@ -49,6 +49,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
+def choices(shape: type, path: str) -> list[str]:
+    """The words that may stand at a path like `.agents.gpt.adapter` or `[0].mode`; none where any may."""
+    return list(_words(_kinds_at(inspect.type_info(shape), path)))
+
+
+def listed(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
 def _explained(message: str, shape: type, place: str) -> str:
     match = FAULT.fullmatch(message)
     what, path = (match["what"], match["path"] or "") if match else (message, "")
@@ -65,10 +74,17 @@ def _explained(message: str, shape: type, place: str) -> str:
 
 def _value_fault(what: str, kinds: list[inspect.Type]) -> str:
     if (enum := ENUM.fullmatch(what)) is not None:
-        choices = [str(value) for kind in kinds if isinstance(kind, inspect.LiteralType) for value in kind.values]
-        return f"{enum['value']} is not one of {', '.join(f'`{choice}`' for choice in choices)}"
+        return f"{enum['value']} is not one of {listed(_words(kinds))}"
     plain = re.sub(r"`([a-z| ]+)`", lambda types: " or ".join(WORDS.get(t, t) for t in types[1].split(" | ")), what)
     return plain[:1].lower() + plain[1:]
+
+
+def _words(kinds: Iterable[inspect.Type]) -> Iterator[str]:
+    for kind in kinds:
+        if isinstance(kind, inspect.LiteralType):
+            yield from map(str, kind.values)
+        elif isinstance(kind, inspect.EnumType):
+            yield from (str(member.value) for member in kind.cls)
 
 
 def _kinds_at(root: inspect.Type, path: str) -> Iterator[inspect.Type]:

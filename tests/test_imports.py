@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ALL = {"events", "errors", "messages", "settings", "model", "transcript", "adapter", "loading", "schema", "store"}
 WORKFLOW = "workflow_model"
+LOG_WORDS = {"wire.workflow", "wire.workflow_parts", "wire.workflow_asks"}
+"""What the log of a workflow run is made of: its engine writes finished envelopes."""
 RUNS = {"events", "errors", "model", "transcript", "adapter", "store.base", "store.native"}
 ADAPTERS = {"events", "errors", "messages", "adapter", "memories", "loading"}
 FREE = {"messages", "settings"}
@@ -27,8 +29,8 @@ TABLE = {
     WORKFLOW: {"events"},
     "store": {"events", "errors", "model", WORKFLOW, *FREE},
     "runs": {*RUNS, *FREE},
-    "api": {*SERVED, *FREE},
-    "workflows": {*RUNS, *FREE, WORKFLOW, "runs", "store.workflow"},
+    "api": {*SERVED, *FREE, "schema"},
+    "workflows": {*RUNS, *FREE, WORKFLOW, "runs", "store.workflow", *LOG_WORDS},
     "loading": {"errors"},
     "schema": {"errors"},
     "document": {"errors"},

@@ -20,6 +20,7 @@ import msgspec
 from proxy.api.asgi import Receive
 from proxy.api.errors import clean
 from proxy.errors import BadRequest
+from proxy.schema import choices, listed
 from proxy.settings import RequestLimits
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 _LONG_INTEGER = re.compile(rb"(?<![\d.eE+])\d{20,}(?![\d.eE])")
 _PLACE = re.compile(r"(?P<problem>.*?)(?: - at `(?:key in )?\$\.?(?P<path>.*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
+_WORD = re.compile(r"Invalid enum value (.*)", re.DOTALL)
 _OTHER = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
@@ -57,7 +59,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T], limits: RequestLimits)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
+        raise _invalid(str(error), decoder.type) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _malformed(body, str(error)) from None
     except RecursionError:
@@ -108,12 +110,14 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-def _invalid(text: str) -> BadRequest:
+def _invalid(text: str, shape: Any) -> BadRequest:
     match = _PLACE.fullmatch(text)
     problem, path = (match["problem"], match["path"] or "") if match else (text, "")
     if missing := _MISSING.fullmatch(problem):
         path = f"{path}.{missing[1]}" if path else missing[1]
         problem = "Missing required field"
+    elif (words := _WORD.fullmatch(problem)) and (known := choices(shape, path if path[:1] == "[" else f".{path}")):
+        problem = f"{words[1]} is not one of {listed(known)}"
     path = path.replace("[...]", "")
     problem = clean(problem[:1].lower() + problem[1:] if path else problem)
     return BadRequest(f"{clean(path)}: {problem}." if path else f"{problem}.", param=clean(path) or None)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Any
+from enum import StrEnum
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -13,11 +14,18 @@ from proxy.errors import BadRequest
 from proxy.settings import RequestLimits
 
 
+class Pace(StrEnum):
+    SLOW = "slow"
+    FAST = "fast"
+
+
 class Turn(msgspec.Struct):
     role: str
     number: int = 0
     share: float = 0.0
     free: Any = None
+    modes: Literal["values", "updates"] | list[Literal["values", "updates"]] | None = None
+    pace: Pace = Pace.SLOW
 
 
 class Body(msgspec.Struct):
@@ -76,6 +84,18 @@ def turn(field: bytes) -> bytes:
 )
 def test_a_bad_body_names_the_field_at_fault(body: bytes, param: str | None) -> None:
     assert refused(body).param == param
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        (b'"modes":"nope"', "messages[1].modes: 'nope' is not one of `updates`, `values`."),
+        (b'"modes":["values","nope"]', "messages[1].modes[1]: 'nope' is not one of `updates`, `values`."),
+        (b'"pace":"walk"', "messages[1].pace: 'walk' is not one of `slow`, `fast`."),
+    ],
+)
+def test_a_word_that_is_none_of_a_few_is_told_which_they_are(field: bytes, message: str) -> None:
+    assert refused(turn(field)).message == message
 
 
 def test_what_only_looks_bad_is_taken() -> None:
