@@ -19,7 +19,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     durable: bool = False
     """True: the record is on disk before `create` returns."""
     thread: Thread | None = None
-    """The record of its thread, if there is none yet; one that never had an agent gets the metadata."""
+    """The record of its thread, if there is none yet; one that is there gets the metadata."""
     delay: float = 0.0
     """Seconds until it may start."""
     webhook: str | None = None

@@ -203,7 +203,7 @@ class RunStore(Protocol):
 
         A run that is not temporary takes its place on its thread, by `choices.strategy`: `reject` raises `Busy` if
         the thread has a run that has not ended; all others make it pending if one runs or is due. It closes the
-        thread's pauses. `thread` is stored if there is none of that id; one that never had an agent gets its metadata.
+        thread's pauses. `thread` is stored if there is none of that id; one that is there gets its metadata.
 
         A run that `resumes` another closes that one's pause; raises `NotWaiting` if it is not open any more. All this
         is one transaction.

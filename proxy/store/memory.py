@@ -86,9 +86,8 @@ class MemoryStore(MemoryAssistants, MemoryCrons, MemoryStates, MemoryWorkflows):
 
     def _ensure_thread(self, thread: Thread) -> None:
         known = self._threads.setdefault((thread.tenant, thread.thread_id), thread)
-        if "assistant_id" not in known.metadata:
-            metadata = {**known.metadata, **thread.metadata}
-            self._threads[thread.tenant, thread.thread_id] = msgspec.structs.replace(known, metadata=metadata)
+        metadata = {**known.metadata, **thread.metadata}
+        self._threads[thread.tenant, thread.thread_id] = msgspec.structs.replace(known, metadata=metadata)
 
     def _answer(self, run: Run, paused: str) -> None:
         known = self._pauses.get(paused)

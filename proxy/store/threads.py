@@ -65,12 +65,12 @@ def put(connection: Connection, thread: Thread, live: frozenset[str], refuse: bo
 
 
 def ensure(connection: Connection, thread: Thread) -> None:
-    """Store a thread that is not there; one that never had an agent gets the metadata of its first."""
+    """Store a thread that is not there; one that is gets the metadata that its newest run brings."""
     mine = is_thread(thread.tenant, thread.thread_id)
     known: dict[str, Any] | None = connection.execute(select(THREAD.metadata).where(mine)).scalar()
     if known is None:
         connection.execute(insert(table), thread_values(thread))
-    elif "assistant_id" not in known:
+    elif any(known.get(key) != value for key, value in thread.metadata.items()):
         connection.execute(update(table).where(mine).values(metadata={**known, **thread.metadata}))
 
 

@@ -66,7 +66,7 @@ async def a_key_is_cancelled_before_its_run(store: Store) -> None:
 
 
 async def a_run_brings_its_thread(store: Store) -> None:
-    """A run's thread is stored with it; the first agent leaves its name on a thread that had none."""
+    """A run's thread is stored with it; one that is there gets the metadata that its newest run brings."""
     thread = Thread(thread_id=new_id(), created_at=1.0, updated_at=1.0, metadata={"assistant_id": "a", "mine": 1})
     run = await store.insert(new_run(thread_id=thread.thread_id), thread=thread)
     await store.begin(run, inserted=True).settle(Completed(), ended(run))
@@ -77,7 +77,7 @@ async def a_run_brings_its_thread(store: Store) -> None:
     await store.insert(new_run(thread_id=thread.thread_id), thread=other)
     known = await store.get_thread("default", thread.thread_id)
     assert known is not None
-    assert known.metadata["assistant_id"] == "a"
+    assert known.metadata == {"assistant_id": "b", "mine": 1}
     bare = Thread(thread_id=new_id(), metadata={"mine": 2})
     await store.insert_thread(bare)
     first = msgspec.structs.replace(bare, metadata={"assistant_id": "c"})

@@ -62,6 +62,6 @@ def headers_of(mount: Mount, run: Run, to: str | None = None, *, threaded: bool 
     thread = f"/threads/{quote(run.thread_id, safe='')}" if threaded else ""
     path = f"{thread}/runs/{run.run_id}"
     headers = [(b"x-run-id", run.run_id.encode()), (b"content-location", f"{mount.prefix}{path}".encode())]
-    if to is not None and mount.locates:
+    if to is not None:
         headers.append((b"location", f"{path}/{to}".encode()))
     return tuple(headers)

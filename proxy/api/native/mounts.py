@@ -19,8 +19,6 @@ class Mount(Struct, frozen=True, kw_only=True):
     """Fields of a run that it does not know or cannot honour are refused with 422."""
     makes_threads: bool = False
     """A run on a thread that is not there makes it, whatever `if_not_exists` says."""
-    locates: bool = True
-    """A stream has a `Location`, which clients reconnect to."""
     streams_joins: bool = False
     """`join` is a stream of events, as `stream` is; else the final values."""
     replays: bool = False
@@ -45,7 +43,6 @@ def mounts(dialects: Dialects) -> tuple[Mount, Mount]:
         settings=dialects.deerflow,
         strict=True,
         makes_threads=True,
-        locates=False,
         streams_joins=True,
         replays=True,
         wraps_errors=False,

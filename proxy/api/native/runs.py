@@ -25,6 +25,7 @@ from proxy.api.openapi import BODY
 from proxy.api.parse import read_body
 from proxy.api.started import Started
 from proxy.api.streaming import EventStream, Refuse, WholeAnswer
+from proxy.errors import Unprocessable
 from proxy.events import NULL
 from proxy.model import Run
 from proxy.runs.order import Order
@@ -127,6 +128,8 @@ class Creation:
         """All runs that a request asks for; if one cannot be made, none is left behind."""
         sent = await read_body(cast(Receive, request.receive))
         bodies = fitting(sent, self._many, self._rooms.limits)
+        if not bodies:
+            raise Unprocessable("The body names no run; send a list of at least one.")
         asked = [asked_of(request, body, sent, number=number) for number, body in enumerate(bodies)]
         orders = [await self._orders.order(one) for one in asked]
         started = Started(self._rooms.manager)
