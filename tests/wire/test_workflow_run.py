@@ -193,7 +193,14 @@ def test_steps_have_their_calls_and_results() -> None:
 def test_a_snapshot_shows_steps_by_node_to_who_asks() -> None:
     found = snapshot(*BEGIN, *ASKED, steps=True)["steps"]
     assert [(each["node_id"], len(each["steps"])) for each in found] == [("a", 1)]
-    assert found[0]["steps"][0]["waiting"]["reason"] == "tool_results"
+    [step] = found[0]["steps"]
+    assert step.keys() == {"step", "request_id", "llm_call", "tool_calls", "waiting"}
+    assert [each["tool_call"]["id"] for each in step["tool_calls"]] == ["c1", "c9"]
+    assert step["waiting"]["reason"] == "tool_results"
+    answers = (answered(CALL, "42"), answered(OTHER))
+    [step] = snapshot(*BEGIN, *ASKED, *answers, steps=True)["steps"][0]["steps"]
+    assert "waiting" not in step
+    assert [each["output"] for each in step["tool_results"]] == ["42", "done"]
     assert "steps" not in snapshot(*BEGIN, *ASKED)
 
 

@@ -137,3 +137,13 @@ def test_losers_stay_canceled_after_a_restart() -> None:
     assert not [each for each in run.decisions if isinstance(each, NodeSucceeded | NodeFailed)]
     assert NodeCanceled("b") in run.decisions
     assert NodeStarted("c") in run.decisions
+
+
+def test_a_lost_branch_stays_lost_after_a_restart_and_costs_no_more() -> None:
+    failed = Settled(node="a", state=NodeState.FAILED, fault=Fault(code="llm_error", message="It broke."))
+    past = Past(settled=(failed,), started={"a": 1.0, "b": 1.0})
+    run = Driver(plan(llm("a"), llm("b"), join("any", "j", "a", "b")), past=past, at=2.0)
+    assert words(run.latest) == ["Start b"]
+    assert run.schedule.faults["a"].message == "It broke."
+    run.say("b", "hi")
+    assert outputs(run) == {"result": {"b": said("hi")}}
