@@ -12,7 +12,7 @@ from proxy.errors import NotFound
 from proxy.store.base import KEY_AGE
 from proxy.store.bells import Bells, bare, size_of
 from proxy.store.memory_sessions import MemorySessions
-from proxy.store.workflow import MOST_SWEPT, Advance, EventPage, EventQuery, Start, rejoined
+from proxy.store.workflow import MOST_SWEPT, Advance, EventPage, EventQuery, Start, check_numbers, rejoined
 from proxy.workflow_model import SavedPlan, TakenResult, WorkflowEvent, WorkflowRun
 
 Name = tuple[str, str]
@@ -57,7 +57,8 @@ class MemoryWorkflows(MemorySessions):
         return known
 
     async def start_workflow(self, start: Start) -> WorkflowRun:
-        run, asked = start.run, start.idempotency
+        check_numbers(start.events)
+        run, asked = start.record, start.idempotency
         used = None if asked is None else self._workflow_keys.get((run.tenant, asked.key))
         if used is not None and asked is not None:
             known = await self.get_workflow(run.tenant, used.run_id)
@@ -79,8 +80,7 @@ class MemoryWorkflows(MemorySessions):
         return None if held is None else held.state
 
     async def advance(self, change: Advance) -> WorkflowRun | None:
-        if not change.dense:
-            raise ValueError("The events are not numbered on from the last one.")
+        check_numbers(change.events, change.run.last_seq)
         held = self._workflows.get((change.run.tenant, change.run.run_id))
         stored = None if held is None else change.over(held.run)
         if held is None or stored is None:

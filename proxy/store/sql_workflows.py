@@ -8,7 +8,7 @@ from typing import Any
 from proxy.store import sessions, workflows
 from proxy.store.bells import Bells
 from proxy.store.engine import Reader
-from proxy.store.workflow import Advance, EventPage, EventQuery, SessionQuery, Start
+from proxy.store.workflow import Advance, EventPage, EventQuery, SessionQuery, Start, check_numbers
 from proxy.store.writer import Writer
 from proxy.workflow_model import (
     Said,
@@ -66,6 +66,7 @@ class SqlWorkflows(SqlSessions):
         return await self._reader.read(workflows.get_plan, tenant, plan_hash)
 
     async def start_workflow(self, start: Start) -> WorkflowRun:
+        check_numbers(start.events)
         return await self._writer.call(workflows.start, start)
 
     async def get_workflow(self, tenant: str, run_id: str) -> WorkflowRun | None:
@@ -75,8 +76,7 @@ class SqlWorkflows(SqlSessions):
         return await self._reader.read(workflows.state, tenant, run_id)
 
     async def advance(self, change: Advance) -> WorkflowRun | None:
-        if not change.dense:
-            raise ValueError("The events are not numbered on from the last one.")
+        check_numbers(change.events, change.run.last_seq)
         stored = await self._writer.call(workflows.advance, change)
         if stored is not None:
             self._bells.ring(stored.run_id, change.events)

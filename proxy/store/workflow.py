@@ -34,7 +34,7 @@ METADATA = 64 * 1024
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """A new run, with all that is stored with it in one transaction. `events` are numbered from 1."""
+    """A new run, with all that is stored with it in one transaction. `events` are numbered from 1, and counted."""
 
     run: WorkflowRun
     plan: SavedPlan
@@ -42,6 +42,11 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     state: bytes = b""
     """The engine's own; nobody else looks at it."""
     idempotency: Idempotency | None = None
+
+    @property
+    def record(self) -> WorkflowRun:
+        """The run as it is stored."""
+        return msgspec.structs.replace(self.run, last_seq=len(self.events))
 
 
 class Advance(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,11 +68,6 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def last_seq(self) -> int:
         return self.events[-1].seq if self.events else self.run.last_seq
-
-    @property
-    def dense(self) -> bool:
-        """Whether each event has the number after the one before it."""
-        return all(event.seq == self.run.last_seq + number for number, event in enumerate(self.events, 1))
 
     def over(self, known: WorkflowRun) -> WorkflowRun | None:
         """The record that replaces this one; None where it has gone on since, or ended."""
@@ -144,6 +144,12 @@ def appended(session: Session, said: Said, most: int) -> tuple[Session, SessionM
     return msgspec.structs.replace(session, message_count=seq, size=size, updated_at=said.at), message
 
 
+def check_numbers(events: Sequence[WorkflowEvent], after: int = 0) -> None:
+    """Raises `ValueError` unless the events are numbered on from `after`, without a gap."""
+    if any(event.seq != number for number, event in enumerate(events, after + 1)):
+        raise ValueError("The events are not numbered on from the last one.")
+
+
 def rejoined(known: WorkflowRun | None, *, same: bool) -> WorkflowRun:
     """The run that an idempotency key was used for before. Raises `Conflict`."""
     if not same:
@@ -167,7 +173,7 @@ class WorkflowStore(Protocol):
 
         A key holds as long as its run, and 24 hours at least, within the tenant: whoever wants it narrower puts more
         into it. Raises `Conflict` if it came with another fingerprint or its run was deleted, and `NotFound` for a
-        session that is not there. Nothing is stored then.
+        session that is not there; nothing is stored then. Raises `ValueError` as `advance` does.
         """
         ...
 

@@ -61,7 +61,7 @@ def get_plan(connection: Connection, tenant: str, plan_hash: str) -> SavedPlan |
 
 def start(connection: Connection, new: Start) -> WorkflowRun:
     """See `WorkflowStore.start_workflow`."""
-    run, idempotency = new.run, new.idempotency
+    run, idempotency = new.record, new.idempotency
     if idempotency is not None and (used := _used(connection, run.tenant, idempotency)) is not None:
         return used
     if run.session_id is not None and sessions.get(connection, run.tenant, run.session_id) is None:

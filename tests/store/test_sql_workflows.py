@@ -1,0 +1,77 @@
+"""Workflow runs and sessions in a file: what is there after a restart, and what of older databases."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from msgspec import Raw
+
+from proxy.errors import Unavailable
+from proxy.model import new_id
+from proxy.store.sql import SqlStore
+from proxy.store.workflow import Advance, EventQuery
+from proxy.testing.workflows import events_from, followed, new_workflow, seqs, start_of, went_on
+from proxy.workflow_model import Said, Session, TakenResult, WorkflowStatus
+from tests.store.files import on
+
+RESULT = TakenResult(node_id="a", step=0, call_id="c", body=Raw(b'{"output":"x"}'))
+
+
+def test_a_waiting_run_is_there_after_a_restart_and_goes_on(tmp_path: Path) -> None:
+    session = Session(session_id=new_id())
+    run = new_workflow(session_id=session.session_id)
+    kept: list[object] = []
+
+    async def before(store: SqlStore) -> None:
+        await store.insert_session(session)
+        stored = await store.start_workflow(start_of(run, key="k", events=events_from(1, "run_compiled")))
+        assert stored.last_seq == 1
+        waiting = await went_on(
+            store, stored, "node_waiting", state=b"state", outputs={"x": b"1"}, status=WorkflowStatus.WAITING
+        )
+        assert await store.take_results("default", run.run_id, [RESULT])
+        kept.append(waiting)
+
+    async def after(store: SqlStore) -> None:
+        [found] = await store.open_workflows()
+        assert found == kept[0]
+        assert await store.workflow_state("default", run.run_id) == b"state"
+        assert await store.node_outputs("default", run.run_id) == {"x": b"1"}
+        assert await store.taken_results("default", run.run_id) == [RESULT]
+        assert not await store.take_results("default", run.run_id, [RESULT])
+        assert await store.start_workflow(start_of(new_workflow(), key="k")) == found
+        page = await store.read_events(EventQuery(tenant="default", run_id=run.run_id, contents=True))
+        assert page.events == [*events_from(1, "run_compiled", "node_waiting")]
+        said = Said(role="assistant", content=Raw(b"[]"), run_id=run.run_id, at=1.0)
+        await went_on(store, found, "run_completed", status=WorkflowStatus.SUCCEEDED, says=said)
+        assert seqs(await followed(store, run)) == [1, 2, 3]
+        assert [message.run_id for message in await store.messages("default", session.session_id)] == [run.run_id]
+        assert await store.open_workflows() == []
+
+    on(tmp_path / "runs.db", before)
+    on(tmp_path / "runs.db", after)
+
+
+def test_a_step_that_cannot_be_stored_whole_leaves_nothing(tmp_path: Path) -> None:
+    """The events are there already: what the record does not know of must not be half overwritten."""
+    path = tmp_path / "runs.db"
+    run = new_workflow()
+
+    async def before(store: SqlStore) -> None:
+        await store.start_workflow(start_of(run, state=b"old"))
+
+    async def after(store: SqlStore) -> None:
+        step = Advance(run=run, events=events_from(1, "a", "b"), state=b"new", outputs={"x": b"1"})
+        with pytest.raises(Unavailable):
+            await store.advance(step)
+        assert await store.get_workflow("default", run.run_id) == run
+        assert await store.workflow_state("default", run.run_id) == b"old"
+        assert await store.node_outputs("default", run.run_id) == {}
+
+    on(path, before)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO workflow_events VALUES (?, 2, 'x', x'00')", (run.run_id,))
+    on(path, after)
