@@ -19,10 +19,11 @@ from proxy.api.auth import Caller
 from proxy.api.client import Delivery
 from proxy.api.errors import Dialect, clean, refusing
 from proxy.api.streaming import EventStream
-from proxy.errors import NotFound, Unprocessable
+from proxy.errors import ConfigError, NotFound, Unprocessable
 from proxy.events import Entry, Event
 from proxy.model import Action, Run
 from proxy.runs.manager import RunManager
+from proxy.schema import fit
 from proxy.wire.record import Brief, Group, LogEncoder, Record, brief, group, record
 
 Answer = Response[Record | Brief | Group]
@@ -114,9 +115,9 @@ def query(request: Request[Any, Any, Any], shape: type[T]) -> T:
 
 def converted(given: dict[str, Any], shape: type[T]) -> T:
     try:
-        return msgspec.convert(given, shape, strict=False)
-    except msgspec.ValidationError as error:
-        raise Unprocessable(f"The query is wrong: {error}") from error
+        return fit(given, shape, "$")
+    except ConfigError as error:
+        raise Unprocessable(f"The query is wrong: {clean(str(error))}.") from error
 
 
 async def cancelled(manager: RunManager, tenant: str, name: str, asked: Cancel) -> Answer:

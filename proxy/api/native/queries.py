@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 from litestar import Request
 
-from proxy.errors import Unprocessable
+from proxy.api.errors import clean
+from proxy.errors import ConfigError, Unprocessable
+from proxy.schema import fit
 
 YES = frozenset({"1", "true", "yes"})
 _listed = msgspec.json.Decoder(list[str])
@@ -24,9 +26,9 @@ def many(request: Request[Any, Any, Any], name: str, kind: Any) -> tuple[str, ..
     """
     given = [value for text in request.query_params.getall(name, []) if text for value in _values(name, text)]
     try:
-        return tuple(msgspec.convert(given, list[kind]))
-    except msgspec.ValidationError as error:
-        raise Unprocessable(f"The query is wrong: {error}".replace("`$", f"`$.{name}"), param=name) from error
+        return tuple(fit(given, list[kind], f"$.{name}"))
+    except ConfigError as error:
+        raise Unprocessable(f"The query is wrong: {clean(str(error))}.", param=name) from error
 
 
 def _values(name: str, text: str) -> list[str]:

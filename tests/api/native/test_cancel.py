@@ -124,6 +124,16 @@ def test_a_wrong_query_is_refused(query: str) -> None:
     visit(scene)
 
 
+def test_a_wrong_action_is_told_which_there_are() -> None:
+    async def scene(house: House) -> None:
+        one = await made(house)
+        answer = await house.http.post(f"{one.path}/cancel?action=stop")
+        told = "The query is wrong: 'stop' is not one of `interrupt`, `rollback` - at `$.action`."
+        assert answer.json() == {"detail": told}
+
+    visit(scene)
+
+
 def test_u10_nothing_is_said_after_a_cancel() -> None:
     async def scene(house: House) -> None:
         one = await made(house, stream_mode=["messages-tuple"])
