@@ -63,7 +63,10 @@ def test_no_package_may_run_code_when_it_is_installed(installed: None) -> None:
 def test_the_documentation_names_the_versions_that_are_tried() -> None:
     page = (CLIENTS.parent.parent / "docs" / "clients.md").read_text("utf-8")
     locked = json.loads((CLIENTS / "package.json").read_text())["dependencies"].values()
-    for number in (*locked, version("openai"), version("langchain-openai")):
+    shown = json.loads((CLIENTS.parent / "browser" / "package.json").read_text())["dependencies"]
+    hooks = (shown["@langchain/langgraph-sdk"], shown["@langchain/react"], shown["react"])
+    ours = (version(name) for name in ("openai", "langchain-openai", "langgraph-sdk", "langgraph"))
+    for number in (*locked, *hooks, *ours):
         assert number.rpartition("@")[2] in page
 
 
