@@ -121,6 +121,7 @@ EACH: list[tuple[str, str, Json]] = [
     ),
     ("missing_field", "$.nodes[0].input[0].tool_call_id", spec(llm("a", input=[{"role": "tool", "content": "x"}]))),
     ("too_large", "$.nodes", spec(*(llm(f"n{i}") for i in range(10_000)))),
-    ("too_large", "$.inputs", spec(llm("a"), inputs=[{"name": f"i{i}"} for i in range(201)])),
+    ("too_large", "$.outputs", spec(llm("a"), outputs={f"o{i}": "a" for i in range(210)})),
+    ("too_large", "$.inputs", spec(llm("a"), inputs=[{"name": f"i{i}"} for i in range(210)])),
     ("invalid_type", "$", []),
 ]
