@@ -19,6 +19,7 @@ from proxy.api.asgi import App, Receive, Scope, Send
 from proxy.api.auth import Auth
 from proxy.api.chat import ChatCompletions
 from proxy.api.errors import HANDLERS
+from proxy.api.front import Deferred, Front
 from proxy.api.gate import Gate
 from proxy.api.native import routes as native
 from proxy.api.native import sockets
@@ -43,29 +44,11 @@ from proxy.settings import Settings
 from proxy.store import connect
 from proxy.wire.conversation import Conversation
 from proxy.wire.webhook import told
+from proxy.workflows.engine import Engine
 from proxy.workflows.journal import Journal
 from proxy.workflows.leftovers import Leftovers
 from proxy.workflows.plans import Plans
 from proxy.workflows.sessions import Sessions
-
-
-class Front:
-    """Hands the busiest paths to their applications, and everything else to the framework's router."""
-
-    def __init__(self, busy: dict[str, App], rest: App) -> None:
-        self._busy = busy
-        self._rest = rest
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        app = self._rest if scope["type"] != "http" else self._busy.get(path_of(scope), self._rest)
-        return app(scope, receive, send)
-
-
-def path_of(scope: Scope) -> str:
-    """The path below the one that a reverse proxy shows this server under."""
-    path: str = scope["path"]
-    root = scope.get("root_path")
-    return path.removeprefix(root) if root else path
 
 
 class Application:
@@ -106,13 +89,14 @@ class Application:
             plans=Plans(self.store),
             sessions=Sessions(self.store, most=settings.server.limits.threads),
             journal=Journal(self.store),
+            engine=Engine(self.store, self.manager, settings.runs.prices),
             prices=settings.runs.prices,
             settings=settings.dialects.workflows,
             limits=settings.server.limits,
         )
         self.manager.sweeps.append(Leftovers(self.store, settings.runs).sweep)
         chat = ChatCompletions(self.manager, settings.dialects.chat, settings.server.limits)
-        front = Front({"/v1/chat/completions": chat}, cast(App, self._litestar()))
+        front = Front({"/v1/chat/completions": chat}, self._families(), self._router(self._own()))
         self._app = Gate(front, settings, Auth(settings.server), draining=lambda: self.manager.draining)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -129,6 +113,7 @@ class Application:
     async def drain(self) -> None:
         """Take no more work and let running streams end; returns when all have their end, or were given one."""
         await self.manager.drain(self._settings.server.drain)
+        await self._workflows.engine.close()
         self._workflows.journal.close()
 
     async def _told(self, run: Run) -> bytes:
@@ -140,25 +125,34 @@ class Application:
         started = entries[0].at if entries else None
         return told(whole, started_at=started, sent_at=time.time(), values=NULL if values is None else values)
 
-    def _litestar(self) -> Litestar:
-        own = [
+    def _families(self) -> list[tuple[str, App]]:
+        """Dialects with a prefix of their own."""
+        _, deerflow = mounts(self._settings.dialects)
+        return [
+            ("/api/v1/", Deferred(lambda: self._router([mounted(self._workflows)]))),
+            ("/api/", Deferred(lambda: self._router([Router(deerflow.prefix, route_handlers=self._native(deerflow))]))),
+        ]
+
+    def _own(self) -> list[ControllerRouterHandler]:
+        """What stands at the root."""
+        root, _ = mounts(self._settings.dialects)
+        handlers = [
             *models.routes(self.agents),
             *completion.routes(self.manager, self._settings),
             *health.routes(self.manager),
+            *self._native(root),
         ]
-        dialects = mounts(self._settings.dialects)
-        return Litestar(
-            [
-                *own,
-                *openapi.routes(lambda: [*own, *self._native(dialects[0]), mounted(self._workflows)]),
-                *(Router(mount.prefix or "/", route_handlers=self._native(mount)) for mount in dialects),
-                mounted(self._workflows),
-            ],
+        return [*handlers, *openapi.routes(lambda: [*handlers, mounted(self._workflows)])]
+
+    def _router(self, handlers: list[ControllerRouterHandler]) -> App:
+        router = Litestar(
+            handlers,
             exception_handlers=HANDLERS,
             openapi_config=None,
             logging_config=None,
             request_max_body_size=None,
         )
+        return cast(App, router)
 
     def _native(self, mount: Mount) -> list[ControllerRouterHandler]:
         """The runs API in one of its dialects."""
@@ -172,11 +166,13 @@ class Application:
             for agent in self.agents:
                 await agent.adapter.open()
             await self.manager.open()
+            await self._workflows.engine.open()
             await self._deliveries.open()
             await self._crons.open()
             with Watchdog():
                 yield
         finally:
+            await self._workflows.engine.close()
             await self._crons.close()
             await self.manager.close()
             await self._deliveries.close()
