@@ -11,7 +11,7 @@ from litestar.params import FromPath
 
 from proxy.adapter import Checkpoint, State, Update
 from proxy.api.native.bodies import body_of
-from proxy.api.native.ids import checked_id
+from proxy.api.native.ids import held_id
 from proxy.api.native.orders import checkpoint_of
 from proxy.api.native.threads import given
 from proxy.api.openapi import BODY
@@ -52,7 +52,7 @@ def current(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHand
 
     @get("/threads/{thread_id:str}/state")
     async def show_state(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Shown:
-        name, asked = checked_id(thread_id, "thread"), query(request, View)
+        name, asked = await held_id(threads, request, thread_id), query(request, View)
         state = await threads.state(tenant_of(request), name, subgraphs=asked.subgraphs)
         return view(state, request.query_params.getall("select", None))
 
@@ -60,14 +60,14 @@ def current(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHand
     async def show_state_at(
         request: Request[Any, Any, Any], thread_id: FromPath[str], checkpoint_id: FromPath[str]
     ) -> Shown:
-        name, asked = checked_id(thread_id, "thread"), query(request, View)
+        name, asked = await held_id(threads, request, thread_id), query(request, View)
         place = Checkpoint(checkpoint_id=checkpoint_id)
         state = await threads.state(tenant_of(request), name, place, subgraphs=asked.subgraphs)
         return view(state, request.query_params.getall("select", None))
 
     @post("/threads/{thread_id:str}/state/checkpoint", status_code=200, opt={BODY: StateAt})
     async def show_state_at_checkpoint(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Shown:
-        name = checked_id(thread_id, "thread")
+        name = await held_id(threads, request, thread_id)
         asked = await body_of(request, _at, limits)
         place = checkpoint_of(asked.checkpoint)
         return view(await threads.state(tenant_of(request), name, place, subgraphs=asked.subgraphs), asked.select)
@@ -80,7 +80,7 @@ def changes(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHand
 
     @post("/threads/{thread_id:str}/state", status_code=200, opt={BODY: StateUpdate})
     async def update_state(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> UpdatedRecord:
-        name = checked_id(thread_id, "thread")
+        name = await held_id(threads, request, thread_id)
         asked = await body_of(request, _update, limits)
         named = asked.checkpoint
         if named is None and asked.checkpoint_id is not None:
@@ -91,7 +91,7 @@ def changes(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHand
 
     @patch("/threads/{thread_id:str}/state", status_code=204, opt={BODY: StatePatch})
     async def patch_state(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> None:
-        name = checked_id(thread_id, "thread")
+        name = await held_id(threads, request, thread_id)
         asked = await body_of(request, _patch, limits)
         await threads.patch(tenant_of(request), name, metadata=asked.metadata or {})
 
@@ -103,7 +103,7 @@ def past(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHandler
 
     @post("/threads/{thread_id:str}/history", status_code=200, opt={BODY: History})
     async def search_history(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> list[Shown]:
-        name = checked_id(thread_id, "thread")
+        name = await held_id(threads, request, thread_id)
         asked = await body_of(request, _history, limits)
         before = None if asked.before is None else asked.before.place
         states = await threads.history(
@@ -118,7 +118,7 @@ def past(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHandler
 
     @get("/threads/{thread_id:str}/history")
     async def show_history(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> list[State]:
-        name, asked = checked_id(thread_id, "thread"), query(request, Page)
+        name, asked = await held_id(threads, request, thread_id), query(request, Page)
         before = None if asked.before is None else Checkpoint(checkpoint_id=asked.before)
         return await threads.history(tenant_of(request), name, limit=asked.limit, before=before)
 

@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from proxy.adapter import Update
 from proxy.api.native.bodies import body_of
-from proxy.api.native.ids import checked_id
+from proxy.api.native.ids import held_id
 from proxy.api.native.paging import paging
 from proxy.api.openapi import BODY
 from proxy.api.runs import tenant_of
@@ -84,11 +84,11 @@ def records(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHand
 
     @get("/threads/{thread_id:str}")
     async def show_thread(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ThreadRecord:
-        return thread_record(await threads.get(tenant_of(request), checked_id(thread_id, "thread")))
+        return thread_record(await threads.get(tenant_of(request), await held_id(threads, request, thread_id)))
 
     @patch("/threads/{thread_id:str}", opt={BODY: ThreadPatch})
     async def patch_thread(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Response[ThreadRecord | None]:
-        name = checked_id(thread_id, "thread")
+        name = await held_id(threads, request, thread_id)
         asked = await body_of(request, _patch, limits)
         thread = await threads.patch(
             tenant_of(request), name, metadata=asked.metadata or {}, lifetime=lifetime_of(asked.ttl)
@@ -99,11 +99,11 @@ def records(threads: ThreadManager, limits: RequestLimits) -> list[HTTPRouteHand
 
     @delete("/threads/{thread_id:str}")
     async def delete_thread(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> None:
-        await threads.delete(tenant_of(request), checked_id(thread_id, "thread"))
+        await threads.delete(tenant_of(request), await held_id(threads, request, thread_id))
 
     @post("/threads/{thread_id:str}/copy", status_code=200)
     async def copy_thread(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ThreadRecord:
-        return thread_record(await threads.copy(tenant_of(request), checked_id(thread_id, "thread")))
+        return thread_record(await threads.copy(tenant_of(request), await held_id(threads, request, thread_id)))
 
     return [show_thread, patch_thread, delete_thread, copy_thread]
 

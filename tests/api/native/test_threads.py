@@ -284,6 +284,21 @@ def test_malformed_ids_are_refused_on_every_route() -> None:
     visit(scene, AGENTS)
 
 
+def test_a_thread_that_a_chat_client_named_is_a_thread_like_any_other() -> None:
+    async def scene(house: House) -> None:
+        desk = Desk(house, "")
+        asked = {"model": "count", "messages": [{"role": "user", "content": "hi"}]}
+        await house.http.post("/v1/chat/completions", json=asked, headers={"x-thread-id": "My-talk"})
+        [found] = await desk.ask("POST", "/search", json={})
+        assert (await desk.ask("GET", "/My-talk")) == found
+        assert (await desk.ask("GET", "/My-talk/state"))["values"] == found["values"]
+        assert (await desk.ask("POST", "/My-talk/history", json={}))[0]["values"] == found["values"]
+        assert await desk.ask("DELETE", "/My-talk", 204) is None
+        assert "is a UUID" in await desk.refused(422, "GET", "/My-talk")
+
+    visit(scene, AGENTS)
+
+
 def test_metadata_has_a_bound() -> None:
     async def scene(house: House) -> None:
         desk = Desk(house)
