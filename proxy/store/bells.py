@@ -56,7 +56,7 @@ class Bells:
     def ring(self, run_id: str, events: Sequence[WorkflowEvent]) -> None:
         """These events were appended; with none, something else has changed, and the store has to be asked."""
         for listener in self._listeners.get(run_id, ()):
-            listener.latest = () if listener.rung.is_set() else events
+            listener.latest = events
             listener.rung.set()
 
     def close(self) -> None:

@@ -213,7 +213,7 @@ async def a_refused_start_leaves_nothing(store: Store) -> None:
 async def a_call_has_one_result(store: Store) -> None:
     """Of two answers to one call at once, one is taken; of several calls, all or none."""
     run = await started(store, "run_compiled")
-    result = TakenResult(node_id="a", step=0, call_id="c" * 256, body=Raw(b'{"output": "x"}'))
+    result = TakenResult(node_id="m", step=0, call_id="c" * 256, body=Raw(b'{"output": "x"}'))
     tries = [
         store.take_results(TENANT, run.run_id, [msgspec.structs.replace(result, body=Raw(b"%d" % number))])
         for number in range(AT_ONCE)
@@ -222,7 +222,7 @@ async def a_call_has_one_result(store: Store) -> None:
     taken = await store.taken_results(TENANT, run.run_id)
     assert [bytes(each.body) for each in taken] == [b"%d" % won]
     again = msgspec.structs.replace(result, step=1)
-    more = [again, msgspec.structs.replace(result, node_id="b")]
+    more = [msgspec.structs.replace(result, node_id="a"), again, msgspec.structs.replace(result, node_id="b")]
     assert not await store.take_results(TENANT, run.run_id, [*more, result])
     assert not await store.take_results(TENANT, run.run_id, [again, again])
     assert not await store.take_results("other", run.run_id, more)
@@ -271,9 +271,12 @@ async def a_follower_ends_where_it_is_told(store: Store) -> None:
     run = await started(store, *["a"] * 4)
     assert seqs(await followed(store, run, wait=False)) == [1, 2, 3, 4]
     assert seqs(await followed(store, run, limit=2, after=1)) == [2, 3]
-    waiting = asyncio.create_task(followed(store, run, limit=5))
-    run = await went_on(store, run, "a", "a")
-    assert seqs(await waiting) == [1, 2, 3, 4, 5]
+    asked = EventQuery(tenant=TENANT, run_id=run.run_id, limit=5)
+    async with aclosing(store.follow_events(asked, idle=0.01)) as batches:
+        assert seqs(await anext(batches)) == [1, 2, 3, 4]
+        assert await anext(batches) == []
+        run = await went_on(store, run, "a", "a")
+        assert [seqs(batch) async for batch in batches if batch] == [[5]]
     run = await ended(store, run)
     assert seqs(await followed(store, run)) == [1, 2, 3, 4, 5, 6, 7]
     for after in (7, 8):

@@ -12,8 +12,9 @@ from msgspec import Raw
 from proxy.errors import Unavailable
 from proxy.model import new_id
 from proxy.store.sql import SqlStore
+from proxy.store.tables import metadata
 from proxy.store.workflow import Advance, EventQuery
-from proxy.testing.workflows import events_from, followed, new_workflow, seqs, start_of, went_on
+from proxy.testing.workflows import LATER, events_from, followed, new_workflow, seqs, start_of, went_on
 from proxy.workflow_model import Said, Session, TakenResult, WorkflowStatus
 from tests.store.files import on
 
@@ -53,6 +54,26 @@ def test_a_waiting_run_is_there_after_a_restart_and_goes_on(tmp_path: Path) -> N
 
     on(tmp_path / "runs.db", before)
     on(tmp_path / "runs.db", after)
+
+
+def test_what_is_swept_or_deleted_leaves_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+
+    async def act(store: SqlStore) -> None:
+        session = Session(session_id=new_id())
+        await store.insert_session(session)
+        run = await store.start_workflow(start_of(new_workflow(session_id=session.session_id), state=b"s"))
+        assert await store.take_results("default", run.run_id, [RESULT])
+        said = Said(role="assistant", content=Raw(b"[]"))
+        await went_on(store, run, "run_failed", outputs={"x": b"1"}, status=WorkflowStatus.FAILED, says=said)
+        assert await store.sweep_workflows(before=LATER, keep=0)
+        assert await store.delete_session("default", session.session_id)
+
+    on(path, act)
+    tables = [name for name in metadata.tables if name.startswith(("workflow", "session"))]
+    assert len(tables) == 9
+    with closing(sqlite3.connect(path)) as connection:
+        assert all(connection.execute(f"SELECT count(*) FROM {name}").fetchone() == (0,) for name in tables)
 
 
 def test_a_step_that_cannot_be_stored_whole_leaves_nothing(tmp_path: Path) -> None:
