@@ -24,6 +24,10 @@ class Journal:
             raise NotFound(f"There is no workflow run {run_id}.", param="run_id")
         return run
 
+    async def outputs(self, run: WorkflowRun) -> dict[str, bytes]:
+        """JSON of the values of its nodes, and of its outputs."""
+        return await self._store.node_outputs(run.tenant, run.run_id)
+
     def follow(self, query: EventQuery, *, idle: float) -> AsyncGenerator[list[WorkflowEvent]]:
         """See `WorkflowStore.follow_events`."""
         return self._store.follow_events(query, idle=idle)

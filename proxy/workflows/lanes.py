@@ -72,6 +72,10 @@ class Lanes:
         self._lanes[lane.node.id] = lane
         self._list(lane)
 
+    def named(self, name: str) -> Lane | None:
+        """The lane of a node that is under way."""
+        return self._lanes.get(name)
+
     def find(self, task: Task) -> tuple[Lane, Work] | None:
         """The work on a task that somebody carries out; None if it has ended."""
         lane = self._lanes.get(task.node)

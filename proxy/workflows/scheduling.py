@@ -22,7 +22,7 @@ from proxy.workflows.board import Board, Policy
 from proxy.workflows.compile import Plan
 from proxy.workflows.faults import Broken, Cause, Fault
 from proxy.workflows.lanes import Lane, Phase, Work
-from proxy.workflows.prompts import call
+from proxy.workflows.prompts import Call, call
 from proxy.workflows.spec import Fanout, Llm, Retry, Transform
 from proxy.workflows.tasks import Decision, NodeState, Past, Resume, RunCanceled, RunState, Start, Task
 from proxy.workflows.values import Scope, check_answer, collected, items_of, packed, unfolded
@@ -81,6 +81,18 @@ class Schedule:
     def wake_at(self) -> float | None:
         """When `tick` has something to do at the earliest."""
         return min((*self._board.collecting.values(), *self._lanes.dues()), default=None)
+
+    def call(self, task: Task) -> Call:
+        """What a task asks that has begun. Raises `Broken` if it cannot be told any more."""
+        found = self._lanes.find(task)
+        if found is None:
+            raise Broken(Cause.CANCELED, "The task has ended.")
+        return self._call(found[0], task)
+
+    def holds(self, task: Task) -> bool:
+        """Whether an item has its value, and its fan-out goes on."""
+        lane = self._lanes.named(task.node)
+        return lane is not None and task.item in lane.results
 
     def begin(self, at: float) -> list[Decision]:
         """The first report, once."""
@@ -226,21 +238,25 @@ class Schedule:
 
     def _start(self, lane: Lane, work: Work) -> None:
         """A task has its turn."""
-        task, scope = work.task, self._board.scope
+        task = work.task
         if work.begun:
             self._board.told.append(Resume(task))
             return
-        if task.item is not None:
-            scope = replace(scope, item=(lane.items[task.item],))
         self._calls += 1
         try:
             if self._calls > self._policy.bounds.calls:
                 raise Broken(Cause.TOO_MANY_CALLS, f"A run asks models {self._policy.bounds.calls} times at most.")
-            assert lane.talker is not None
-            self._board.told.append(Start(task, call(lane.talker, scope)))
+            self._board.told.append(Start(task, self._call(lane, task)))
             work.begun = True
         except Broken as broken:
             self._board.fail(task.node, broken.fault)
+
+    def _call(self, lane: Lane, task: Task) -> Call:
+        scope = self._board.scope
+        if task.item is not None:
+            scope = replace(scope, item=(lane.items[task.item],))
+        assert lane.talker is not None
+        return call(lane.talker, scope)
 
     def _rests(self, lane: Lane, work: Work, fault: Fault, at: float) -> bool:
         """Whether a task that failed is to be tried again after a while."""

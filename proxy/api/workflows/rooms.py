@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from proxy.runs.agents import Agents
 from proxy.settings import Price, RequestLimits, WorkflowDialect
+from proxy.workflows.engine import Engine
 from proxy.workflows.journal import Journal
 from proxy.workflows.plans import Plans
 from proxy.workflows.sessions import Sessions
@@ -20,6 +21,7 @@ class WorkflowRooms(Struct, frozen=True, kw_only=True):
     plans: Plans
     sessions: Sessions
     journal: Journal
+    engine: Engine
     prices: Mapping[str, Price]
     settings: WorkflowDialect
     limits: RequestLimits
