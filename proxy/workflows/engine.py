@@ -137,6 +137,10 @@ class Engine:
         await self._ended(run_id)
         return await self._known(tenant, run_id)
 
+    async def settled(self, run_id: str) -> None:
+        """Wait until nobody conducts a run here: it has ended, or somebody else has it."""
+        await self._ended(run_id)
+
     async def _ended(self, run_id: str, told: asyncio.Future[bool] | None = None) -> None:
         """Wait until a run is conducted no more, or this is told."""
         awaited: list[asyncio.Future[Any]] = [one for one in (self._tasks.get(run_id), told) if one is not None]

@@ -71,15 +71,15 @@ class Hall:
         await child.end()
         return child
 
-    async def log(self, run: WorkflowRun, until: str = "") -> list[Json]:
-        """The events of a run, to its end or the first of that type; each is checked."""
+    async def log(self, run: WorkflowRun, until: str = "", count: int = 1) -> list[Json]:
+        """The events of a run, to its end or until there are so many of that type; each is checked."""
         found: list[Json] = []
         query = EventQuery(tenant=run.tenant, run_id=run.run_id)
         async with asyncio.timeout(PATIENCE):
             async for batch in self.store.follow_events(query):
                 for event in batch:
                     found.append(checked(event.body, len(found) + 1, run))
-                    if until and event.type == until:
+                    if until and types(found).count(until) == count:
                         return found
         assert [each["type"] for each in found if each["type"] in LAST] == [found[-1]["type"]]
         return found
