@@ -73,11 +73,15 @@ async def input_of(run: RunInput, options: GraphOptions, loaded: Loaded, graph: 
 async def _mended(input: Any, run: RunInput, options: GraphOptions, graph: Graph, config: RunnableConfig) -> Any:
     """The input behind a result for each call that a run which was broken off left without one.
 
-    No model goes on from a call that nobody answered."""
+    No model goes on from a call that nobody answered. Of steps that were broken off nothing counts: new input discards
+    what they have written, though the state shows it.
+    """
     key = options.input_key
     if not run.broken_off or run.fresh or not isinstance(input, dict) or not isinstance(input.get(key), list):
         return input
-    left = unanswered((await graph.aget_state(config)).values.get(key))
+    shown = await graph.aget_state(config)
+    whole = await graph.aget_state(shown.config)  # named by its id, it comes without what is only pending
+    left = unanswered(whole.values.get(key))
     results = [ToolMessage(CUT_OFF, tool_call_id=call, id=f"{run.run_id}-{call}", status="error") for call in left]
     return {**input, key: [*results, *input[key]]}
 

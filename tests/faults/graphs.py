@@ -143,6 +143,25 @@ def _tooling() -> Any:
 tooling = _tooling().compile()
 
 
+async def _tarry(state: Talk) -> dict[str, Any]:
+    if "tool" in state["messages"][-1].text:
+        await asyncio.sleep(3600)
+    return {}
+
+
+def _paired() -> Any:
+    """The model's step is not over before that of another, which takes its time."""
+    graph = StateGraph(Talk)
+    graph.add_node("model", _model)
+    graph.add_node("tarry", _tarry)
+    graph.add_edge(START, "model")
+    graph.add_edge(START, "tarry")
+    return graph
+
+
+paired = _paired().compile()
+
+
 class Anything(TypedDict):
     given: Any
     kinds: Any

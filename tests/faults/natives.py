@@ -28,7 +28,19 @@ GRAPHS = Path(__file__).with_name("graphs.py")
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 ENDED = frozenset({"success", "error", "timeout", "interrupted"})
 FINAL = frozenset({"completed", "failed", "cancelled", "paused"})
-NAMES = ("walking", "slow", "nested", "asking", "deep", "labouring", "tooling", "believing", "wondering", "telling")
+NAMES = (
+    "walking",
+    "slow",
+    "nested",
+    "asking",
+    "deep",
+    "labouring",
+    "tooling",
+    "paired",
+    "believing",
+    "wondering",
+    "telling",
+)
 UNLIMITED = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
 MOUNTS = ("", "/api")
 CREATING = ("runs", "runs/stream", "runs/wait")

@@ -229,6 +229,19 @@ def test_u13_a_cancel_between_call_and_result_leaves_a_thread_that_goes_on(nativ
         assert said["messages"][-1]["content"].endswith("read"), said
 
 
+def test_u13_a_call_that_was_cut_off_in_its_making_needs_no_result(native: Caller) -> None:
+    """Cancelled with the model's words known, and the checkpoint that they belong to yet to be written."""
+    thread = native.thread()
+    native.wait(thread, "paired", {"messages": [{"role": "user", "content": "hello"}]})
+    given = {"messages": [{"role": "user", "content": "use the tool"}]}
+    body = {"assistant_id": "paired", "input": given, "stream_mode": "updates"}
+    with native.stream("POST", f"/threads/{thread}/runs/stream", body) as stream:
+        assert stream.until("hold")
+        assert native.cancel(thread, stream.run) == 200
+    said = native.wait(thread, "paired", {"messages": [{"role": "user", "content": "never mind"}]})
+    assert said["messages"][-1]["content"].endswith("read"), said
+
+
 def test_r09_who_joins_at_the_very_end_gets_the_end(native: Caller) -> None:
     def joined(number: int) -> None:
         thread = native.thread()
