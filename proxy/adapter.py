@@ -287,6 +287,11 @@ class ThreadState(ABC):
 class Blueprint(ABC):
     """What an agent is made of, as JSON in the shape of the native API."""
 
+    @property
+    def nodes(self) -> frozenset[str] | None:
+        """The names of the nodes that a run may go to or stop at; None where they are not known before a run."""
+        return None
+
     @abstractmethod
     async def drawing(self, *, xray: int | bool = False) -> Raw:
         """Nodes and edges. `xray`: with those inside of sub-graphs, to that depth or all."""

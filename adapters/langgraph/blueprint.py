@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from langgraph.graph import START
 from langgraph.pregel import Pregel
 from msgspec import Raw
 from pydantic import BaseModel, ConfigDict, PydanticUserError, create_model
@@ -25,6 +26,11 @@ class Drawing(Blueprint):
         self._options = options
         self._agent = site.agent
         self._source = source
+
+    @property
+    def nodes(self) -> frozenset[str] | None:
+        fixed = self._source.fixed
+        return None if fixed is None else frozenset(fixed.graph.nodes) - {START}
 
     async def drawing(self, *, xray: int | bool = False) -> Raw:
         async with self._opened() as graph:

@@ -38,12 +38,12 @@ def routes(others: Callable[[], Sequence[ControllerRouterHandler]]) -> list[HTTP
         document = describe(others())
         return msgspec.json.encode(document), page(document)
 
-    @get("/openapi.json", sync_to_thread=False)
+    @get("/openapi.json", sync_to_thread=True)
     def openapi() -> Response[bytes]:
         """This description."""
         return Response(described()[0], media_type=MediaType.JSON)
 
-    @get("/docs", sync_to_thread=False)
+    @get("/docs", sync_to_thread=True)
     def docs() -> Response[str]:
         """The same for a browser."""
         return Response(described()[1], media_type=MediaType.HTML)

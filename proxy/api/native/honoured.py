@@ -12,17 +12,38 @@ from proxy.wire.frames import MAKEABLE
 from proxy.wire.langchain import messages_of
 from proxy.wire.runs_body import RunCreate
 
+END = "__end__"
+"""Where a graph stops; a run may go there too."""
+
 
 def check_honoured(body: RunCreate, agent: Agent) -> None:
     """Raises `Unprocessable` naming the field and the agent."""
     if body.feedback_keys:
         raise Unprocessable("`feedback_keys`: no feedback is collected here; leave it out.", param="feedback_keys")
-    if not agent.adapter.native:
+    if agent.adapter.native:
+        _check_nodes(body, agent)
+    else:
         _check_modes(body, agent)
         _check_steps(body, agent)
         _check_values(body.input, "input", agent)
         if body.command is not None:
             _check_values(body.command.update, "command.update", agent)
+
+
+def _check_nodes(body: RunCreate, agent: Agent) -> None:
+    """A graph would pass over names that none of its nodes has."""
+    nodes = None if agent.adapter.blueprint is None else agent.adapter.blueprint.nodes
+    if nodes is None:
+        return
+    halts = {field: getattr(body, field) or () for field in ("interrupt_before", "interrupt_after")}
+    named = {field: [] if asked == "*" else [*asked] for field, asked in halts.items()}
+    goto = (body.command.goto if body.command else None) or ()
+    targets = goto if isinstance(goto, tuple) else (goto,)
+    named["command.goto"] = [target if isinstance(target, str) else target.node for target in targets]
+    for field, names in named.items():
+        if unknown := sorted(set(names) - nodes - {END}):
+            known = ", ".join(f"`{name}`" for name in sorted(nodes)[:20])
+            raise _refusal(field, f"there is no node `{unknown[0][:64]}` (there are {known}) in", agent)
 
 
 def _check_modes(body: RunCreate, agent: Agent) -> None:

@@ -178,6 +178,31 @@ def test_what_an_agent_cannot_honour_is_refused_by_name(field: str, value: Any) 
     visit(scene)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("interrupt_before", ["draft_it", "draftt"]),
+        ("interrupt_after", ["draftt"]),
+        ("command.goto", "draftt"),
+        ("command.goto", [{"node": "draftt", "input": 1}]),
+    ],
+)
+def test_a_node_that_a_graph_does_not_have_is_refused_with_those_that_it_has(field: str, value: Any) -> None:
+    async def scene(house: House) -> None:
+        body: Any = value
+        for name in reversed(field.split(".")):
+            body = {name: body}
+        status, detail = await refusal(house, assistant_id="asks", **body)
+        assert status == 422
+        assert all(word in detail for word in (f"`{field}`", "`draftt`", "`draft_it`, `review`", "`asks`"))
+        whole = await house.ask(
+            "/runs", assistant_id="asks", input={}, interrupt_before="*", interrupt_after=["review"]
+        )
+        assert whole.status_code == 200
+
+    visit(scene, AGENTS)
+
+
 def test_fields_that_nothing_is_done_with_are_refused_unless_they_are_empty() -> None:
     async def scene(house: House) -> None:
         for fields, word in (({"feedback_keys": ["good"]}, "feedback_keys"), ({"webhook": "https://x"}, "webhook")):
