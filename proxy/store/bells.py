@@ -68,8 +68,15 @@ class Bells:
     async def follow(self, query: EventQuery, read: Read, idle: float) -> AsyncGenerator[list[WorkflowEvent]]:
         """See `WorkflowStore.follow_events`."""
         with self.listen(query.run_id) as listener:
+            caught_up = False
             while query.limit is None or query.limit > 0:
-                page = listener.take(query) or await read(query)
+                if caught_up and query.wait and not (self._closed or listener.rung.is_set()):
+                    if not await heard(listener, idle):
+                        yield []
+                    continue
+                taken = listener.take(query)
+                page = taken or await read(query)
+                caught_up = taken is not None or not page.events
                 if page.events:
                     yield page.events
                     if page.events[-1].final:
@@ -77,8 +84,6 @@ class Bells:
                     query = rest(query, page.events)
                 elif not (page.open and query.wait) or self._closed:
                     return
-                elif not await heard(listener, idle):
-                    yield []
 
 
 async def heard(listener: Listener, idle: float) -> bool:

@@ -296,7 +296,9 @@ async def a_silent_follower_is_told(store: Store) -> None:
             pass
         assert seqs(batch) == [2]
         store.leave_events()
-        assert [batch async for batch in batches if batch] == []
+        run = await went_on(store, run, "c")
+        assert [seqs(batch) async for batch in batches if batch] == [[3]]
+    assert seqs(await followed(store, run)) == [1, 2, 3]
 
 
 async def old_workflow_runs_are_swept(store: Store) -> None:
