@@ -161,11 +161,11 @@ def test_a05_no_list_or_search_shows_what_is_foreign(native: Caller, belongings:
     other = Caller(native.server, "b")
     everywhere = {
         "/threads/search": {"limit": 1000},
-        "/threads/count": {},
+        "/threads/count": {"metadata": {"secret": SECRET}},
         "/assistants/search": {"limit": 1000},
         "/assistants/count": {"metadata": {"secret": SECRET}},
         "/runs/crons/search": {"limit": 1000},
-        "/runs/crons/count": {},
+        "/runs/crons/count": {"metadata": {"secret": SECRET}},
         "/store/items/search": {"namespace_prefix": [], "limit": 1000},
         "/store/namespaces": {},
     }
