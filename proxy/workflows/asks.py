@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import msgspec
 from msgspec import UNSET, Raw
 
+import proxy.wire.workflow as wire
+from proxy.errors import Conflict, NotFound
 from proxy.events import Interrupt, PendingCall
 from proxy.messages import Message, Tool, ToolFunction
 from proxy.transcript import question
-from proxy.wire.workflow_parts import CallName, ToolResult
+from proxy.wire.workflow_asks import answered
+from proxy.wire.workflow_parts import Asked, CallName, ToolResult
 from proxy.workflows.memory import Given, Talk
 from proxy.workflows.prompts import USER_ASK, Call
 
@@ -77,3 +82,35 @@ def spoken_tail(talk: Talk) -> tuple[Message, ...]:
         if call.call_id in talk.answers
     )
     return (*talk.tail, *results)
+
+
+def open_talk(talks: Iterable[Talk], node: str, request: tuple[int, str], calls: Sequence[str]) -> Talk:
+    """What waits for results of these calls; `request` is the step and the request_id that asked.
+
+    Raises `NotFound` if the node waits for none, `Conflict` if it waits for others.
+    """
+    open_ = [talk for talk in talks if talk.task.node == node and talk.open]
+    if not open_:
+        raise NotFound(f"Node `{node[:64]}` waits for no tool results; GET pending-tools lists what is open.")
+    found = [talk for talk in open_ if (talk.step, talk.request_id) == request]
+    if not found:
+        raise Conflict(f"Node `{node}` does not wait at step {request[0]} of that request_id.", param="step")
+    left = [call.call_id for call in found[0].open]
+    for name in calls:
+        if name not in left:
+            raise Conflict(f"No call `{name[:64]}` is open there; it may be answered already.", param="results")
+        left.remove(name)
+    return found[0]
+
+
+def words_of(talk: Talk, given: Mapping[str, Given]) -> list[wire.Event]:
+    """What the log says of answers to open calls."""
+    words: list[wire.Event] = []
+    for call in talk.open:
+        if (each := given.get(call.call_id)) is None:
+            continue
+        if call.name == USER_ASK:
+            said = answered(Asked(id=call.call_id, name=call.name), each.output, talk.step, talk.request_id)
+            words += [] if said is None else [wire.NodeUserAnswer(node_id=talk.task.node, user_answer=said)]
+        words.append(wire.NodeToolResult(node_id=talk.task.node, tool_result=result_of(talk, call, each)))
+    return words

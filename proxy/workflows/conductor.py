@@ -12,33 +12,32 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import msgspec
 import structlog
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 import proxy.wire.workflow as wire
-from proxy.errors import Conflict, NotFound
 from proxy.events import FINAL, Event, ReasoningDelta, TextDelta, ToolCallDelta
 from proxy.runs.manager import RunManager
 from proxy.settings import Price
 from proxy.store.workflow import WorkflowStore
-from proxy.wire.workflow_asks import answered
-from proxy.wire.workflow_parts import Asked, Problem
 from proxy.workflow_model import WorkflowStatus
 from proxy.workflows.accounts import Accounts
-from proxy.workflows.asks import result_of
+from proxy.workflows.asks import open_talk, words_of
 from proxy.workflows.board import Policy
+from proxy.workflows.children import Children
+from proxy.workflows.closing import end, give, problem
 from proxy.workflows.compile import Plan
-from proxy.workflows.errands import Errand, carry_out, errand_of
-from proxy.workflows.faults import Broken, Fault
+from proxy.workflows.errands import Errand, errand_of
+from proxy.workflows.faults import Broken, Cause, Fault
 from proxy.workflows.hearing import Hearing
-from proxy.workflows.ledger import Ledger, Overtaken, artifact
-from proxy.workflows.memory import OUTPUTS, Given, Memory, Talk, item_name, pack
-from proxy.workflows.prompts import USER_ASK, Call
+from proxy.workflows.ledger import Ledger, Overtaken
+from proxy.workflows.memory import Given, Memory, Talk, item_name, pack
+from proxy.workflows.prompts import Call
 from proxy.workflows.scheduling import Schedule
 from proxy.workflows.tasks import (
     Decision,
+    NodeCanceled,
     NodeFailed,
     NodeStarted,
     NodeSucceeded,
@@ -52,15 +51,14 @@ from proxy.workflows.tasks import (
     Task,
 )
 from proxy.workflows.turning import Turned, turned
-from proxy.workflows.values import packed, spoken
+from proxy.workflows.values import packed
 
 logger = structlog.get_logger(__name__)
 
 GATHER = 0.02
 """Seconds that pieces of text wait for others."""
 PIECES = (TextDelta, ReasoningDelta, ToolCallDelta)
-VALUES = "node_output.v0"
-ALL_OUTPUTS = "run_outputs.v0"
+DESERTED = Fault(code=Cause.CANCELED.value, message="Nothing needs this node any more.")
 
 
 class Desk(Struct, frozen=True, kw_only=True):
@@ -70,14 +68,6 @@ class Desk(Struct, frozen=True, kw_only=True):
     manager: RunManager
     prices: Mapping[str, Price]
     policy: Policy
-
-
-class Live(Struct, frozen=True, eq=False):
-    """A child run under way."""
-
-    errand: Errand
-    hearing: Hearing
-    work: asyncio.Task[None]
 
 
 class Conductor:
@@ -90,7 +80,9 @@ class Conductor:
         self._schedule = schedule
         self._accounts = Accounts(memory, desk.prices)
         self._calls: dict[Task, Call] = {}
-        self._live: dict[Task, Live] = {}
+        self._children = Children(desk.manager, self._tell)
+        self._deserted: set[str] = set()
+        """Nodes that waited for their caller when they were stopped."""
         self._notes: list[Callable[[], None]] = []
         self._rung, self._urgent = asyncio.Event(), asyncio.Event()
         self._after: list[Callable[[], None]] = []
@@ -117,7 +109,7 @@ class Conductor:
         except Overtaken:
             logger.warning("a workflow run was taken over or deleted", run_id=self._ledger.run.run_id)
         finally:
-            self._halt()
+            self._children.drop_all()
 
     def close(self) -> None:
         """The server goes down."""
@@ -130,18 +122,7 @@ class Conductor:
 
     def open_talk(self, node: str, step: int, request_id: str, calls: Sequence[str]) -> Talk:
         """What waits for these results. Raises `NotFound` if the node waits for none, `Conflict` if for others."""
-        open_ = [talk for talk in self._accounts.talks.values() if talk.task.node == node and talk.open]
-        if not open_:
-            raise NotFound(f"Node `{node}` waits for no tool results.", param="node_id")
-        talks = [talk for talk in open_ if (talk.step, talk.request_id) == (step, request_id)]
-        if not talks:
-            raise Conflict(f"Node `{node}` does not wait at step {step} of that request_id.", param="step")
-        left = [call.call_id for call in talks[0].open]
-        for name in calls:
-            if name not in left:
-                raise Conflict(f"No call `{name[:64]}` is open there; it may be answered already.", param="results")
-            left.remove(name)
-        return talks[0]
+        return open_talk(self._accounts.talks.values(), node, (step, request_id), calls)
 
     def answer(self, task: Task, given: dict[str, Given]) -> asyncio.Future[bool]:
         """Results that have been taken; tells whether the run waits for more, once they are in the log: never, where
@@ -188,10 +169,6 @@ class Conductor:
         for act in after:
             act()
 
-    def _halt(self) -> None:
-        for task in list(self._live):
-            self._drop(task)
-
     def _cancel(self) -> None:
         self._apply(self._schedule.cancel(time.time()))
 
@@ -205,46 +182,44 @@ class Conductor:
             names["workflow_item"] = str(task.item)
         errand = errand_of(names, run.tenant, call, self._accounts.talks.get(task))
         stream = call.stream or run.stream
-        hearing = Hearing(task.node, call.model, errand.run_id, self._accounts, stream=stream)
-        work = asyncio.create_task(carry_out(self._desk.manager, errand, partial(self._tell, task, errand)))
-        self._live[task] = Live(errand, hearing, work)
+        self._children.send(task, errand, Hearing(task.node, call.model, errand.run_id, self._accounts, stream=stream))
 
     def _tell(self, task: Task, errand: Errand, events: Sequence[Event]) -> None:
         urgent = not all(isinstance(event, PIECES) for event in events)
         self.post(partial(self._hear, task, errand, events), urgent=urgent)
 
     def _hear(self, task: Task, errand: Errand, events: Sequence[Event]) -> None:
-        live = self._live.get(task)
-        if live is None or live.errand is not errand:
+        live = self._children.of(task, errand)
+        if live is None:
             return
         for event in events:
             if isinstance(event, FINAL):
-                end = turned(live.errand, live.hearing, event, draining=self._desk.manager.draining)
-                del self._live[task]
-                self._turn(task, end)
+                turn = turned(live.errand, live.hearing, event, draining=self._children.draining)
+                self._children.end(task)
+                self._turn(task, turn)
                 return
             self._write(live.hearing.feed(event))
 
-    def _turn(self, task: Task, end: Turned | None) -> None:
+    def _turn(self, task: Task, turn: Turned | None) -> None:
         """A child run has ended; None where the server goes down and the node is asked again by the next one."""
-        if end is None:
+        if turn is None:
             return
-        self._write(end.words)
+        self._write(turn.words)
         now = time.time()
-        if end.fault is not None:
+        if turn.fault is not None:
             self._forget(task)
-            self._apply(self._schedule.failed(task, end.fault, now))
-        elif end.asks is not None:
-            self._accounts.talks[task] = replace(end.asks, task=task, since=now)
+            self._apply(self._schedule.failed(task, turn.fault, now))
+        elif turn.asks is not None:
+            self._accounts.talks[task] = replace(turn.asks, task=task, since=now)
             self._apply(self._schedule.waiting(task, now))
         else:
-            self._succeed(task, end, now)
+            self._succeed(task, turn, now)
 
-    def _succeed(self, task: Task, end: Turned, now: float) -> None:
+    def _succeed(self, task: Task, turn: Turned, now: float) -> None:
         self._forget(task)
-        decisions = self._schedule.succeeded(task, end.value, now)
+        decisions = self._schedule.succeeded(task, turn.value, now)
         if task.item is not None and self._schedule.holds(task):
-            self._ledger.keep(item_name(task), packed(end.value, self._desk.policy.bounds))
+            self._ledger.keep(item_name(task), packed(turn.value, self._desk.policy.bounds))
         self._apply(decisions)
 
     def _answer(self, task: Task, given: dict[str, Given]) -> None:
@@ -252,22 +227,11 @@ class Conductor:
         talk = self._accounts.talks.get(task)
         if talk is None or self._schedule.ended:
             return
-        for call in talk.open:
-            if call.call_id in given:
-                self._result(talk, call.call_id, given[call.call_id])
+        self._write(words_of(talk, given))
         talk = replace(talk, answers={**talk.answers, **given})
         self._accounts.talks[task] = talk
         if not talk.open:
             self._apply(self._schedule.answered(task, time.time()))
-
-    def _result(self, talk: Talk, call_id: str, given: Given) -> None:
-        node = talk.task.node
-        [call] = [call for call in talk.calls if call.call_id == call_id]
-        if call.name == USER_ASK:
-            said = answered(Asked(id=call_id, name=call.name), given.output, talk.step, talk.request_id)
-            if said is not None:
-                self._ledger.add(wire.NodeUserAnswer(node_id=node, user_answer=said))
-        self._ledger.add(wire.NodeToolResult(node_id=node, tool_result=result_of(talk, call, given)))
 
     def _write(self, words: Sequence[wire.Event]) -> None:
         for word in words:
@@ -286,32 +250,19 @@ class Conductor:
             case Resume(task=task):
                 self._resume(task)
             case Stop(task=task):
-                self._drop(task)
-                self._forget(task)
+                self._stop(task)
             case NodeStarted(node=name):
                 self._accounts.started[name] = time.time()
                 add(wire.NodeStarted(node_id=name))
             case NodeSucceeded(node=name, json=json):
-                self._ledger.keep(name, json)
-                add(wire.NodeOutput(node_id=name, output=artifact(VALUES, json)), json)
-                add(wire.NodeSucceeded(node_id=name))
+                give(self._ledger, name, json)
             case NodeFailed(node=name, fault=fault):
                 add(wire.NodeFailed(node_id=name, error=problem(fault)))
+            case NodeCanceled(node=name):
+                if name in self._deserted:  # whoever was to answer has to learn that nobody waits any more
+                    add(wire.NodeFailed(node_id=name, error=problem(DESERTED)))
             case RunSucceeded() | RunFailed() | RunCanceled():
-                self._end(decision)
-
-    def _end(self, decision: RunSucceeded | RunFailed | RunCanceled) -> None:
-        plan_hash = self._plan.hash
-        match decision:
-            case RunSucceeded(json=json):
-                text = spoken(self._plan.workflow.outputs, self._schedule.scope)
-                self._ledger.say(Raw(msgspec.json.encode([{"type": "text", "text": text}])))
-                self._ledger.keep(OUTPUTS, json)
-                self._ledger.add(wire.RunCompleted(plan_hash=plan_hash, outputs=artifact(ALL_OUTPUTS, json)), json)
-            case RunFailed(fault=fault):
-                self._ledger.add(wire.RunFailed(plan_hash=plan_hash, error=problem(fault)))
-            case RunCanceled(fault=fault):
-                self._ledger.add(wire.RunCanceled(plan_hash=plan_hash, error=problem(fault)))
+                end(self._ledger, self._plan, self._schedule.scope, decision)
 
     def _resume(self, task: Task) -> None:
         """Go on with a conversation; after a restart its prompt is made anew, of the same values."""
@@ -323,10 +274,12 @@ class Conductor:
                 return
         self._after.append(partial(self._ask, task))
 
-    def _drop(self, task: Task) -> None:
-        live = self._live.pop(task, None)
-        if live is not None:
-            live.work.cancel()
+    def _stop(self, task: Task) -> None:
+        talk = self._accounts.talks.get(task)
+        if talk is not None and talk.open:
+            self._deserted.add(task.node)
+        self._children.drop(task)
+        self._forget(task)
 
     def _forget(self, task: Task) -> None:
         self._calls.pop(task, None)
@@ -346,7 +299,3 @@ async def _heard(bell: asyncio.Event, seconds: float | None) -> bool:
 def _tell(told: asyncio.Future[bool], waits: bool) -> None:
     if not told.done():
         told.set_result(waits)
-
-
-def problem(fault: Fault) -> Problem:
-    return Problem(message=fault.message or "The node failed.", code=fault.code or "failed")

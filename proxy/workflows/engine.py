@@ -14,10 +14,10 @@ import structlog
 from msgspec import Raw, Struct
 
 import proxy.wire.workflow as wire
-from proxy.errors import Conflict, Draining, NotFound
+from proxy.errors import Conflict, Draining, NotFound, Unavailable
 from proxy.runs.manager import RunManager
 from proxy.settings import Price
-from proxy.store.workflow import WorkflowStore
+from proxy.store.workflow import Start, WorkflowStore
 from proxy.wire.workflow_parts import Problem
 from proxy.workflow_model import TakenResult, WorkflowRun, WorkflowStatus
 from proxy.workflows.board import Policy
@@ -64,6 +64,8 @@ class Engine:
         for run in await self._store.open_workflows():
             try:
                 score, answers = taken_up(await self._left(run), self._policy)
+            except Unavailable:
+                raise
             except Exception:
                 logger.exception("a workflow run cannot go on", run_id=run.run_id)
                 await self._break_off(run, RESTARTED)
@@ -99,6 +101,10 @@ class Engine:
         if self._manager.draining or self._closed:
             raise Draining
         start, score = await prepared(wanted, self._manager.agents, self._policy)
+        return await asyncio.shield(self._begin(start, score))
+
+    async def _begin(self, start: Start, score: Score) -> WorkflowRun:
+        """Not to be broken off: a run that is stored has to be conducted."""
         run = await self._store.start_workflow(start)
         if run.run_id == start.run.run_id and not self._closed:
             self._conduct(run, score, {})
@@ -113,16 +119,20 @@ class Engine:
         conductor = self._conductors.get(run.run_id)
         if conductor is None:
             raise NotFound(f"The run waits for no tool results; it has {run.status.value}.", param="run_id")
+        return await asyncio.shield(self._take(run, conductor, given))
+
+    async def _take(self, run: WorkflowRun, conductor: Conductor, given: Results) -> WorkflowStatus:
+        """Not to be broken off: what is taken has to be told."""
         results = dict(given.results)
         talk = conductor.open_talk(given.node, given.step, given.request_id, [name for name, _ in given.results])
         taken = [
             TakenResult(node_id=given.node, step=given.step, call_id=name, body=Raw(encode(each)))
             for name, each in results.items()
         ]
-        if not await self._store.take_results(tenant, run.run_id, taken):
+        if not await self._store.take_results(run.tenant, run.run_id, taken):
             raise Conflict("These calls have just been answered, or the run has ended.", param="results")
         told = conductor.answer(talk.task, results)
-        await self._ended(run_id, told)
+        await self._ended(run.run_id, told)
         return WorkflowStatus.WAITING if told.done() and told.result() else WorkflowStatus.RUNNING
 
     async def cancel(self, tenant: str, run_id: str) -> WorkflowRun:

@@ -16,7 +16,7 @@ from proxy.testing import ScriptedRun
 from proxy.workflow_model import WorkflowRun
 from proxy.workflows.board import Policy
 from tests.workflows.hall import Hall, stage, text, types
-from tests.workflows.specs import Json, fanout, llm
+from tests.workflows.specs import Json, fanout, join, llm
 
 CLIENT: Json = {"tools": [{"type": "function", "function": {"name": "look"}}], "tool_execution": {"mode": "client"}}
 WAITS = ["node_llm_call", "node_tool_call", "node_waiting"]
@@ -237,3 +237,25 @@ def test_an_agent_that_pauses_is_resumed_where_it_was() -> None:
         assert text((await hall.outputs(run))["result"]) == '"yes" a tree False'
 
     stage(scene, pausing=pausing)
+
+
+def test_a_branch_that_waits_and_is_needed_no_more_is_no_longer_pending() -> None:
+    async def scene(hall: Hall) -> None:
+        run = await hall.begin(
+            llm("a", **CLIENT), llm("b"), join("any", "j", "a", "b"), llm("c", "{{j}}", depends_on=["j"])
+        )
+        first, second = await hall.child(), await hall.child()
+        await first.say(*calling("c1"))
+        await first.end(Completed(finish_reason="tool_calls"))
+        waits = await waiting(hall, run)
+        await second.say("quick")
+        await second.end()
+        log = await hall.log(run, until="node_failed")
+        assert (log[-1]["node_id"], log[-1]["error"]["code"]) == ("a", "canceled")
+        with pytest.raises(NotFound):
+            await hall.give(run, waits, {"c1": "x"})
+        assert (await hall.record(run)).status == "running"
+        await hall.reply("ok")
+        assert (await hall.log(run))[-1]["type"] == "run_completed"
+
+    stage(scene)
