@@ -57,6 +57,8 @@ class RequestLimits(Strict, frozen=True):
     """Names and values of a JSON body, and of what is nested in it."""
     read_timeout: Positive = 30.0
     """A request whose headers and body have not arrived by then is dropped."""
+    requests: Count = 10_000
+    """Requests of one tenant that may be open at once, streams above all. 0 is no bound."""
     threads: Count = 100_000
     """Threads that one tenant may have, and sessions. 0 is no bound."""
 

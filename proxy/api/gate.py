@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, MutableMapping
 from typing import Any
 
@@ -21,7 +22,17 @@ from proxy.api.auth import Auth, Caller
 from proxy.api.client import Header, Reply
 from proxy.api.cors import Cors
 from proxy.api.errors import InternalError, dialect_of, reply_to
-from proxy.errors import BadRequest, Draining, Forbidden, HeadersTooLarge, NotFound, ProxyError, TooLarge, Unsupported
+from proxy.errors import (
+    BadRequest,
+    Draining,
+    Forbidden,
+    HeadersTooLarge,
+    NotFound,
+    ProxyError,
+    TooLarge,
+    TooMany,
+    Unsupported,
+)
 from proxy.settings import RequestLimits, Settings
 
 WORKFLOWS = "/api/v1/"
@@ -76,6 +87,8 @@ class Gate:
         self._logger = structlog.get_logger(__name__).bind()
         self._prefix = f"req-{os.urandom(6).hex()}-"
         self._numbers = itertools.count(1)
+        self._open: Counter[str] = Counter()
+        """Requests that are not over, by tenant."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -95,6 +108,7 @@ class Gate:
                 caller = await auth.resolve(asked.headers) if auth.remote else auth.check(asked.headers)
                 exchange.name(caller)
             self._admit(exchange, asked)
+            self._count(exchange)
             if asked.chunked:
                 receive = _counted(receive, self._limits)
             if exchange.method == "HEAD":
@@ -106,6 +120,7 @@ class Gate:
             self._logger.exception("a request failed", request_id=exchange.request_id)
             await exchange.fail(InternalError())
         finally:
+            self._leave(exchange)
             self._log(exchange)
 
     def _look(self, exchange: Exchange, headers: list[Header]) -> Asked:
@@ -134,6 +149,22 @@ class Gate:
             raise Unsupported("Compressed requests are not read; send the body as it is.")
         if asked.length:
             _fits(asked.length, self._limits)
+
+    def _count(self, exchange: Exchange) -> None:
+        """Raises `TooMany` where a tenant has more requests open than it may."""
+        tenant, most = exchange.tenant, self._limits.requests
+        if tenant is None:
+            return
+        if most and self._open[tenant] >= most:
+            raise TooMany(f"{most} requests are open already; end some, or try again.", retry_after=1)
+        self._open[tenant] += 1
+        exchange.counted = True
+
+    def _leave(self, exchange: Exchange) -> None:
+        if exchange.counted and exchange.tenant is not None:
+            self._open[exchange.tenant] -= 1
+            if not self._open[exchange.tenant]:
+                del self._open[exchange.tenant]
 
     def _log(self, exchange: Exchange) -> None:
         write = self._logger.debug if exchange.path in QUIET else self._logger.info
@@ -188,7 +219,19 @@ class Asked:
 class Exchange:
     """One request and its answer: what the log line tells of it, and the way out."""
 
-    __slots__ = ("_send", "began", "extra", "method", "path", "request_id", "run_id", "state", "status", "tenant")
+    __slots__ = (
+        "_send",
+        "began",
+        "counted",
+        "extra",
+        "method",
+        "path",
+        "request_id",
+        "run_id",
+        "state",
+        "status",
+        "tenant",
+    )
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
@@ -201,6 +244,7 @@ class Exchange:
         self.state: MutableMapping[str, Any] = scope.setdefault("state", {})
         self.state["caller"] = _NOBODY
         self.status = 0
+        self.counted = False
         self.tenant: str | None = None
         self.run_id: str | None = None
 

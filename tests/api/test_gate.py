@@ -8,7 +8,9 @@ from contextlib import suppress
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.settings import Key
+from proxy.settings import Key, RequestLimits
+from proxy.settings import Server as ServerSettings
+from tests.api.scripted import KEYS, OTHER, House, visit
 from tests.api.serving import KEY, Answer, Probe, answers, ask, gated, head, opened, rest, served, settings
 
 AUTH = {"authorization": f"Bearer {KEY}"}
@@ -319,3 +321,22 @@ def test_a_kept_connection_takes_one_request_after_another(port: int) -> None:
             wire = b""
             while not wire.endswith(b'["a"]'):
                 wire += sock.recv(4096)
+
+
+def test_a13_a_tenant_with_too_many_open_requests_gets_no_more_and_others_go_on() -> None:
+    async def scene(house: House) -> None:
+        held = [house.ask(stream=True) for _ in range(2)]
+        runs = [await house.started() for _ in held]
+        refused = await house.ask()
+        assert refused.status_code == 429
+        assert (refused.json()["error"]["code"], refused.headers["retry-after"]) == ("too_many_runs", "1")
+        other = house.ask(headers=OTHER)
+        await (await house.started()).end()
+        assert (await other).status_code == 200
+        await runs[0].end()
+        await held[0]
+        again = house.ask()
+        await (await house.started()).end()
+        assert (await again).status_code == 200
+
+    visit(scene, server=ServerSettings(api_keys=KEYS, drain=0, limits=RequestLimits(requests=2)))
