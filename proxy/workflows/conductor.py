@@ -28,7 +28,7 @@ from proxy.workflows.board import Policy
 from proxy.workflows.children import Children
 from proxy.workflows.closing import end, give, problem
 from proxy.workflows.compile import Plan
-from proxy.workflows.errands import Errand, errand_of
+from proxy.workflows.errands import Errand, errand_of, names_of
 from proxy.workflows.faults import Broken, Cause, Fault
 from proxy.workflows.hearing import Hearing
 from proxy.workflows.ledger import Ledger, Overtaken
@@ -89,10 +89,6 @@ class Conductor:
         """What is done once all that was decided is stored."""
         self._closing = False
 
-    @property
-    def waits(self) -> bool:
-        return self._schedule.state is RunState.WAITING
-
     async def conduct(self, answers: Mapping[Task, dict[str, Given]]) -> None:
         """To the end of the run, or until the server goes down; `answers` came before it was taken up again."""
         try:
@@ -131,7 +127,7 @@ class Conductor:
 
         def take() -> None:
             self._answer(task, given)
-            waits = self.waits
+            waits = self._schedule.state is RunState.WAITING
             self._after.append(lambda: _tell(told, waits))
 
         self.post(take)
@@ -177,12 +173,13 @@ class Conductor:
         if self._closing or task not in self._calls:
             return
         run, call = self._ledger.run, self._calls[task]
-        names = {"workflow_run_id": run.run_id, "workflow_node_id": task.node}
-        if task.item is not None:
-            names["workflow_item"] = str(task.item)
-        errand = errand_of(names, run.tenant, call, self._accounts.talks.get(task))
+        talk = self._accounts.talks.get(task)
+        errand = errand_of(names_of(run.run_id, task), run.tenant, call, talk)
         stream = call.stream or run.stream
-        self._children.send(task, errand, Hearing(task.node, call.model, errand.run_id, self._accounts, stream=stream))
+        hearing = Hearing(task.node, call.model, errand.run_id, self._accounts, stream=stream)
+        if talk is not None:
+            hearing.recall(talk.step, talk.request_id, talk.unfinished)
+        self._children.send(task, errand, hearing)
 
     def _tell(self, task: Task, errand: Errand, events: Sequence[Event]) -> None:
         urgent = not all(isinstance(event, PIECES) for event in events)

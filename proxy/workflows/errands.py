@@ -27,6 +27,7 @@ from proxy.wire.workflow_parts import Asked
 from proxy.workflows.asks import INTERRUPT, offered, spoken, spoken_tail
 from proxy.workflows.memory import Talk
 from proxy.workflows.prompts import Call
+from proxy.workflows.tasks import Task
 
 logger = structlog.get_logger(__name__)
 encode = msgspec.json.Encoder().encode
@@ -176,3 +177,9 @@ def _value(output: str) -> Raw:
 
 def errand_of(names: dict[str, str], tenant: str, call: Call, talk: Talk | None = None) -> Errand:
     return Errand(run_id=new_id(), tenant=tenant, names=names, call=call, talk=talk)
+
+
+def names_of(run_id: str, task: Task) -> dict[str, str]:
+    """What the record of a child run says of who asks."""
+    names = {"workflow_run_id": run_id, "workflow_node_id": task.node}
+    return names if task.item is None else {**names, "workflow_item": str(task.item)}

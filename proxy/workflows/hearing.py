@@ -39,9 +39,9 @@ class Books(Protocol):
 class Step:
     """One call of a model."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, request_id: str = "") -> None:
         self.number = number
-        self.request_id = str(uuid.uuid4())
+        self.request_id = request_id or str(uuid.uuid4())
         self.pieces: list[str] = []
         self.calls = Calls()
         self.client: set[str] = set()
@@ -75,6 +75,19 @@ class Hearing:
         self._usages: list[Usage] = []
         self.last: Step | None = None
         """The step that ended last."""
+
+    def recall(self, step: int, request_id: str, calls: tuple[PendingCall, ...]) -> None:
+        """Calls of the agent's own that an earlier run of it has made, and that have no result yet."""
+        made = Step(step, request_id)
+        for call in calls:
+            made.calls.add(Calling(call_id=call.call_id, name=call.name, arguments=call.arguments))
+            self._called[call.call_id] = made
+
+    def unfinished(self, step: Step) -> tuple[PendingCall, ...]:
+        """The calls of the agent's own that a step has made, and that have no result yet."""
+        return tuple(
+            call for call in step.calls.all() if call.call_id not in step.client and call.call_id in self._called
+        )
 
     @property
     def usage(self) -> Usage:
@@ -167,7 +180,7 @@ class Hearing:
         """A tool of the agent's own has given something."""
         if self._step is not None:
             self._close(self._step, "tool_calls" if self._step.calls.all() else "stop")
-        step = self._called.get(event.call_id)
+        step = self._called.pop(event.call_id, None)
         call = None if step is None else step.calls.take(event.call_id)
         if step is None or call is None:
             return

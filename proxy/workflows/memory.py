@@ -34,6 +34,8 @@ class Talk(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the model call of this step has asked the caller."""
     answers: dict[str, Given] = {}
     """What has come and is in the log, by call."""
+    unfinished: tuple[PendingCall, ...] = ()
+    """Calls of the agent's own in this step that have no result yet."""
     tail: tuple[Message, ...] = ()
     """The conversation behind the prompt, up to what asks."""
     thread_id: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 import proxy.wire.workflow as wire
 from proxy.events import Cancelled, Completed, Failed, Final, Paused, PendingCall
@@ -55,7 +56,10 @@ def turned(errand: Errand, hearing: Hearing, final: Final, *, draining: bool) ->
             asking = step
     if asking is None or not calls:
         return Turned(words=words, value=_value(errand, hearing, final))
-    return _asking(errand, asking, calls, final, words)
+    turn = _asking(errand, asking, calls, final, words)
+    if turn.asks is None:
+        return turn
+    return replace(turn, asks=replace(turn.asks, unfinished=hearing.unfinished(asking)))
 
 
 def _value(errand: Errand, hearing: Hearing, final: Final) -> Any:

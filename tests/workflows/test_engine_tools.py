@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from proxy.adapter import RunInput
 from proxy.errors import Conflict, NotFound, ProxyError
-from proxy.events import Completed, Event, Interrupt, Paused, PendingCall, TextDelta, ToolCallDelta, Usage
+from proxy.events import Completed, Event, Interrupt, Paused, PendingCall, TextDelta, ToolCallDelta, ToolResult, Usage
 from proxy.testing import ScriptedRun
 from proxy.workflow_model import WorkflowRun
 from proxy.workflows.board import Policy
@@ -219,10 +219,12 @@ async def pausing(run: RunInput) -> AsyncGenerator[Event]:
     """Asks once, in a state of its own, and then says what it was told."""
     if run.answer is None:
         yield TextDelta(text="One moment.")
+        yield ToolCallDelta(call_id="own", name="save", arguments="{}")
         yield Paused(
             interrupts=(Interrupt(id="i1", value=Raw(b'"Go on?"')),), calls=(PendingCall(call_id="c1", name="look"),)
         )
     else:
+        yield ToolResult(call_id="own", output="saved")
         yield TextDelta(text=f"{bytes(run.answer.interrupts['i1']).decode()} {run.answer.calls['c1']} {run.fresh}")
 
 
@@ -235,6 +237,12 @@ def test_an_agent_that_pauses_is_resumed_where_it_was() -> None:
         await hall.give(run, log[-1], {"call_i1": "yes", "c1": "a tree"})
         log = await hall.log(run)
         assert text((await hall.outputs(run))["result"]) == '"yes" a tree False'
+        results = [event["tool_result"] for event in log if event["type"] == "node_tool_result"]
+        assert [(each["tool_call"]["name"], each["step"]) for each in results] == [
+            ("look", 0),
+            ("user_ask", 0),
+            ("save", 0),
+        ]
 
     stage(scene, pausing=pausing)
 
