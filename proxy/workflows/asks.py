@@ -17,6 +17,7 @@ from proxy.messages import Message, Tool, ToolFunction
 from proxy.transcript import question
 from proxy.wire.workflow_asks import answered
 from proxy.wire.workflow_parts import Asked, CallName, ToolResult
+from proxy.workflows.hearing import NAMELESS
 from proxy.workflows.memory import Given, Talk
 from proxy.workflows.prompts import USER_ASK, Call
 
@@ -57,7 +58,7 @@ def result_of(talk: Talk, call: PendingCall, given: Given) -> ToolResult:
     return ToolResult(
         step=talk.step,
         request_id=talk.request_id,
-        tool_call=CallName(id=call.call_id, name=call.name, arguments=call.arguments),
+        tool_call=CallName(id=call.call_id, name=call.name or NAMELESS, arguments=call.arguments),
         output=given.output,
         error=given.error or UNSET,
     )

@@ -6,14 +6,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import structlog
 from msgspec import Struct
 
-from proxy.events import Event
+from proxy.events import Event, Failed
 from proxy.runs.manager import RunManager
 from proxy.workflows.errands import Errand, carry_out
 from proxy.workflows.hearing import Hearing
 from proxy.workflows.tasks import Task
 
+logger = structlog.get_logger(__name__)
+
+BROKEN = Failed(code="internal_error", message="The server failed.")
 Tell = Callable[[Task, Errand, Sequence[Event]], None]
 
 
@@ -41,6 +45,13 @@ class Children:
     def send(self, task: Task, errand: Errand, hearing: Hearing) -> None:
         work = asyncio.create_task(carry_out(self._manager, errand, partial(self._tell, task, errand)))
         self._live[task] = Live(errand, hearing, work)
+        work.add_done_callback(partial(self._broke, task, errand))
+
+    def _broke(self, task: Task, errand: Errand, work: asyncio.Task[None]) -> None:
+        """No failure of ours leaves a node without an end."""
+        if not work.cancelled() and (error := work.exception()) is not None:
+            logger.error("a child run could not be made", run_id=errand.run_id, exc_info=error)
+            self._tell(task, errand, [BROKEN])
 
     def of(self, task: Task, errand: Errand) -> Live | None:
         """The child, unless the task has another by now, or none."""

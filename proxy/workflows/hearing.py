@@ -22,6 +22,8 @@ from proxy.workflows.responses import STOP_REASONS
 
 Words = list[wire.Event]
 PROVIDER: Provider = "openai"
+NAMELESS = "unknown"
+"""The name of a tool that a model left out, for clients take no empty one."""
 
 
 class Books(Protocol):
@@ -187,7 +189,7 @@ class Hearing:
         result = ToolResult(
             step=step.number,
             request_id=step.request_id,
-            tool_call=CallName(id=call.call_id, name=call.name, arguments=call.arguments),
+            tool_call=CallName(id=call.call_id, name=call.name or NAMELESS, arguments=call.arguments),
             output=event.output,
             error=event.output or "The tool failed." if event.is_error else UNSET,
         )
@@ -203,7 +205,7 @@ def tokens(usage: Usage) -> Tokens:
 
 
 def called_of(call: PendingCall) -> Call:
-    return Call(id=call.call_id, name=call.name, arguments=call.arguments)
+    return Call(id=call.call_id, name=call.name or NAMELESS, arguments=call.arguments)
 
 
 def reason_of(final: Final) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,9 @@ from proxy.workflows.scheduling import Schedule
 from proxy.workflows.tasks import NodeState, Past, Settled, Task
 
 encode = msgspec.json.Encoder().encode
+PATIENCE = 2.0
+"""Seconds for a catalogue: clients take an answer that is long in coming for none, and ask again."""
+
 _input = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -74,17 +78,21 @@ async def prepared(wanted: Wanted, agents: Agents, policy: Policy) -> tuple[Star
 
 
 async def known(agents: Agents, plan: Plan) -> frozenset[str]:
-    """The models of a plan that there are; of a catalogue that cannot be read, all, for its nodes will tell."""
-    found = set()
-    for name in {inner.model for node in plan.workflow.nodes for _, inner in talkers(node, ())}:
-        try:
+    """The models of a plan that there are; of a catalogue that cannot be read now, all, for its nodes will tell."""
+    names = list({inner.model for node in plan.workflow.nodes for _, inner in talkers(node, ())})
+    found = await asyncio.gather(*(is_known(agents, name) for name in names))
+    return frozenset(name for name, there in zip(names, found, strict=True) if there)
+
+
+async def is_known(agents: Agents, name: str) -> bool:
+    try:
+        async with asyncio.timeout(PATIENCE):
             await agents.find(name)
-        except UnknownAgent:
-            continue
-        except ProxyError:
-            pass
-        found.add(name)
-    return frozenset(found)
+    except UnknownAgent:
+        return False
+    except (ProxyError, TimeoutError):
+        pass
+    return True
 
 
 def started(wanted: Wanted) -> Start:

@@ -7,15 +7,17 @@ import asyncio
 import msgspec
 import pytest
 
-from proxy.errors import Draining
+from proxy.errors import Draining, UpstreamError
 from proxy.events import Completed, ToolCallDelta, ToolResult, Usage
 from proxy.model import Idempotency
+from proxy.runs.agents import Published
 from proxy.settings import Limits
 from proxy.workflow_model import Session
+from proxy.workflows.board import Policy
 from proxy.workflows.costs import cents, cents_in
 from proxy.workflows.inputs import InvalidInput
 from proxy.workflows.issues import InvalidWorkflow
-from proxy.workflows.launch import Wanted
+from proxy.workflows.launch import Wanted, prepared
 from proxy.workflows.models import Overrides
 from tests.workflows.hall import Hall, stage, text, types
 from tests.workflows.specs import fanout, join, llm, plan, transform
@@ -294,5 +296,45 @@ def test_a_text_cut_short_is_a_value_like_any_other() -> None:
         await child.end(Completed(finish_reason="length"))
         await hall.log(run)
         assert (await hall.outputs(run))["result"]["stop_reason"] == "max_tokens"
+
+    stage(scene)
+
+
+def test_a_failure_of_ours_ends_the_node_and_hangs_nobody() -> None:
+    async def scene(hall: Hall) -> None:
+        async def breaks(name: str) -> Published:
+            raise ValueError("a bug")
+
+        wanted = Wanted(plan=plan(llm("a"), model="script"))
+        start, score = await prepared(wanted, hall.manager.agents, Policy())
+        hall.manager.agents.find = breaks  # type: ignore[method-assign]
+        run = await hall.engine._begin(start, score)
+        log = await hall.log(run)
+        assert types(log)[-2:] == ["node_failed", "run_failed"]
+        assert log[-1]["error"]["code"] == "internal_error"
+
+    stage(scene)
+
+
+def test_a_catalogue_that_cannot_be_read_is_a_failed_run_and_not_a_refusal() -> None:
+    async def scene(hall: Hall) -> None:
+        async def away(name: str) -> Published:
+            raise UpstreamError("The upstream is away.")
+
+        hall.manager.agents.find = away  # type: ignore[method-assign]
+        run = await hall.begin(llm("a"))
+        log = await hall.log(run)
+        assert (log[-1]["type"], log[-1]["error"]["code"]) == ("run_failed", "llm_error")
+        assert "node_llm_call" not in types(log)
+
+    stage(scene)
+
+
+def test_a_tool_without_a_name_does_not_spoil_the_log() -> None:
+    async def scene(hall: Hall) -> None:
+        run = await hall.begin(llm("a"))
+        await hall.reply("ok", ToolCallDelta(call_id="c1", name=""))
+        calls = [event["tool_call"]["tool_call"] for event in await hall.log(run) if "tool_call" in event]
+        assert [call["name"] for call in calls] == ["unknown"]
 
     stage(scene)
