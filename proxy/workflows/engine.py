@@ -31,6 +31,8 @@ from proxy.workflows.tasks import Task
 logger = structlog.get_logger(__name__)
 encode = msgspec.json.Encoder().encode
 
+CLOSING = 5.0
+"""Seconds that runs get to write what they have when the server goes down."""
 RESTARTED = Problem(message="The server was restarted, and the run cannot go on.", code="server_restarted")
 BROKEN = Problem(message="The server failed.", code="internal_error")
 
@@ -91,7 +93,10 @@ class Engine:
         for conductor in self._conductors.values():
             conductor.close()
         if self._tasks:
-            await asyncio.wait(self._tasks.values())
+            _, stuck = await asyncio.wait(self._tasks.values(), timeout=CLOSING)
+            for task in stuck:  # the store is away, and what could not be written is done again
+                task.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
 
     async def start(self, wanted: Wanted) -> WorkflowRun:
         """Start a run, durably; with an idempotency key that was used before, the run of then as it is now.

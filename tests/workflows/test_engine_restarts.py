@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from proxy.errors import Unavailable
 from proxy.events import Usage
+from proxy.store.memory import MemoryStore
 from proxy.store.workflow import Advance
 from proxy.workflow_model import WorkflowEvent, WorkflowRun
 from proxy.workflows.board import Policy
@@ -187,3 +189,35 @@ def test_a_run_whose_log_somebody_else_writes_is_let_go() -> None:
         assert (await hall.record(run)).last_seq == seq
 
     stage(scene)
+
+
+class Away(MemoryStore):
+    """A store that may be away."""
+
+    away = False
+    refused = 0
+
+    async def advance(self, change: Advance) -> WorkflowRun | None:
+        if self.away:
+            self.refused += 1
+            raise Unavailable("The store is away.")
+        return await super().advance(change)
+
+
+def test_what_happens_while_the_store_is_away_is_written_when_it_is_back() -> None:
+    store = Away()
+
+    async def scene(hall: Hall) -> None:
+        run = await hall.begin(llm("a"), llm("b", "{{a}}"))
+        child = await hall.child()
+        store.away = True
+        await child.say("Hello")
+        await child.end()
+        while not store.refused:
+            await asyncio.sleep(0.01)
+        store.away = False
+        second = await hall.reply("Bye")
+        assert second.given.text == "Hello"
+        assert types(await hall.log(run))[-1] == "run_completed"
+
+    stage(scene, store=store)
