@@ -161,7 +161,7 @@ PATHS = [
     b"/v1/files?purpose=%00",
     b"/.git/config",
     b"/runs.db",
-    b"/openapi.json",
+    b"/openapi.yaml",
     b"/schema",
 ]
 
