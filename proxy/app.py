@@ -84,7 +84,15 @@ class Application:
             limits=settings.server.limits,
         )
         self._crons = Crons(self.store, Schedule(mounts(settings.dialects)[0], self._rooms).fire)
-        self._workflows = WorkflowRooms(
+        self._workflows = self._workflow_rooms()
+        self.manager.sweeps.append(Leftovers(self.store, settings.runs).sweep)
+        chat = ChatCompletions(self.manager, settings.dialects.chat, settings.server.limits)
+        front = Front({"/v1/chat/completions": chat}, self._families(), self._router(self._own()))
+        self._app = Gate(front, settings, Auth(settings.server), draining=lambda: self.manager.draining)
+
+    def _workflow_rooms(self) -> WorkflowRooms:
+        settings = self._settings
+        return WorkflowRooms(
             agents=self.agents,
             plans=Plans(self.store),
             sessions=Sessions(self.store, most=settings.server.limits.threads),
@@ -94,10 +102,6 @@ class Application:
             settings=settings.dialects.workflows,
             limits=settings.server.limits,
         )
-        self.manager.sweeps.append(Leftovers(self.store, settings.runs).sweep)
-        chat = ChatCompletions(self.manager, settings.dialects.chat, settings.server.limits)
-        front = Front({"/v1/chat/completions": chat}, self._families(), self._router(self._own()))
-        self._app = Gate(front, settings, Auth(settings.server), draining=lambda: self.manager.draining)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         return self._live(receive, send) if scope["type"] == "lifespan" else self._app(scope, receive, send)
