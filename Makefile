@@ -31,7 +31,7 @@ constraints:
 	rm -rf build/fresh
 	$(PYTHON) -m venv build/fresh
 	build/fresh/bin/python -m pip install --quiet --upgrade pip
-	build/fresh/bin/python -m pip install --quiet -e '.[models]' --group dev
+	build/fresh/bin/python -m pip install --quiet -e '.[models,postgres,redis]' --group dev
 	build/fresh/bin/python -m pip freeze --exclude-editable > constraints.txt
 
 $(BIN)/python:
@@ -40,7 +40,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[models]'
+	$(INSTALL) -e '.[models,postgres,redis]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.serve
