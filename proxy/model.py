@@ -99,6 +99,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """When it was rolled back: lists leave it out, and its log is readable for a while."""
     webhook: str | None = None
     """The URL that is still to be told of its end."""
+    owner: str | None = None
+    """The process that has it under way, or that ended it; None while it waits."""
+    attempt: int = 1
+    """One more for each process that was lost during it."""
 
     @property
     def ended(self) -> bool:

@@ -115,12 +115,19 @@ class Runs(Strict, frozen=True):
     log_content: bool = False
     replay_grace: Seconds = 300.0
     """How long the log of a run that was rolled back can still be read."""
+    lease: Annotated[float, Meta(ge=0.2)] = 15.0
+    """In a shared store: how long a process may be silent before its runs are taken; it renews three times as often."""
+    attempts: Annotated[int, Meta(ge=1)] = 3
+    """Processes that a run may lose, less one, before it is given up; for agents with `retry: resume`."""
 
 
 class Limits(Strict, frozen=True):
     """Bounds per tenant and agent, and per run. 0 is no bound."""
 
     concurrent: Count = 1000
+    """Runs of one tenant that wait or are under way, in all processes together."""
+    process: Count = 0
+    """Runs of all tenants that one process takes from the queue at a time."""
     events: Count = 1_000_000
     log_bytes: Count = 64 * 1024 * 1024
     event_bytes: Count = 4 * 1024 * 1024
@@ -220,6 +227,18 @@ class Agent(Strict, frozen=True):
     max_steps: Annotated[int, Meta(ge=1)] | None = None
     expose_errors: bool | None = None
     limits: Limits = Limits()
+    execute: Literal["server", "worker"] = "server"
+    """Who runs it: `worker` leaves all its runs to `runwire worker`, and servers need not import it; with `server`,
+    workers take only what nobody waits for at once (background, enqueued, delayed, cron), if there are any."""
+    retry: Literal["fail", "resume"] = "fail"
+    """What becomes of a run whose process was lost: it fails, or goes on from where the agent can."""
+
+
+class Worker(Strict, frozen=True):
+    """How much one process takes from the queue."""
+
+    concurrent: Annotated[int, Meta(ge=1)] = 100
+    """Runs from the queue that one process has under way at most; how many of one agent, `limits.process` says."""
 
 
 class Logs(Strict, frozen=True):
@@ -232,6 +251,11 @@ class Settings(Strict, frozen=True):
 
     agents: dict[str, Agent]
     store: str = "sqlite:///runs.db"
+    live: str = ""
+    """`redis://...` carries what is new between the processes of a shared store faster than the store does."""
+    migrate: bool = True
+    """Bring the store's schema up to date at the start; if not, `runwire migrate` has to."""
+    worker: Worker = Worker()
     server: Server = Server()
     runs: Runs = Runs()
     dialects: Dialects = Dialects()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from proxy.errors import Busy, Conflict
 from proxy.events import Entry, Event
 from proxy.model import Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome, ThreadStatus
+from proxy.store.claims import ClaimStore
 from proxy.store.contained import contains
 from proxy.store.native import AssistantStore, CronStore, StateStore
 from proxy.store.workflow import SessionStore, WorkflowStore
@@ -183,6 +185,8 @@ class EventLog(Protocol):
 
         Yields an empty list after `idle` seconds of silence (0: never); before the first new entry after `first`.
         Ends by itself after the final entry, at once if `after` is at or past it, and when the run is unknown.
+        A run that waits, or that another process has, is followed just so, and goes on over the loss of its process:
+        the numbers jump then, and a `RunStarted` says in `resumes_after` up to where what came before still counts.
         Raises `LogTrimmed` where entries after the cursor are no longer kept, and `Draining` where the owner let go of
         it. Never blocks the writer.
 
@@ -195,15 +199,22 @@ class EventLog(Protocol):
 class RunStore(Protocol):
     """The records. Every change of status is a compare-and-set."""
 
-    async def insert(self, run: Run, *, idempotency: Idempotency | None = None, thread: Thread | None = None) -> Run:
+    async def insert(
+        self, run: Run, *, idempotency: Idempotency | None = None, thread: Thread | None = None, most: int = 0
+    ) -> Run:
         """Store a new run durably and return it, or the run that came with this idempotency key before.
+
+        One that is to run at once is this process's (`owner`). Raises `TooMany` if its tenant has `most` runs of its
+        agent that have not ended (0: no bound), those included that are not in the store yet.
 
         A key holds as long as its run, and 24 hours at least. Raises `Conflict` if it came with another fingerprint
         or its run was deleted; a run whose key was cancelled beforehand is stored as pending, with `cancel` set.
 
         A run that is not temporary takes its place on its thread, by `choices.strategy`: `reject` raises `Busy` if
         the thread has a run that has not ended; all others make it pending if one runs or is due. It closes the
-        thread's pauses. `thread` is stored if there is none of that id; one that is there gets its metadata.
+        thread's pauses. `thread` is stored if there is none of that id; one that is there gets its metadata. While
+        somebody has the thread by `hold`, this waits. With `interrupt` or `rollback`, the others are marked as to be
+        cancelled, and their owners are told.
 
         A run that `resumes` another closes that one's pause; raises `NotWaiting` if it is not open any more. All this
         is one transaction.
@@ -238,17 +249,13 @@ class RunStore(Protocol):
         ...
 
     async def calling(self, *, limit: int) -> list[Run]:
-        """Ended runs whose webhook is still to be called, the oldest first, without their input."""
+        """Ended runs whose webhook is still to be called, the oldest first, without their input.
+
+        They are this process's from now on: its own, and those of processes that are gone."""
         ...
 
     async def called(self, tenant: str, run_id: str) -> bool:
         """Forget the webhook of an ended run, and nothing else of its record. False if there is no such run."""
-        ...
-
-    async def unfinished(self) -> list[tuple[Run, int]]:
-        """Runs that a process left pending or running, with the number of their last entry on disk.
-
-        Asked once, before any run starts."""
         ...
 
     async def pauses(
@@ -271,6 +278,11 @@ class RunStore(Protocol):
 
 class ThreadStore(Protocol):
     """Threads that callers know. Hidden ones, of runs that nobody comes back to, have no record."""
+
+    def hold(self, tenant: str, thread_id: str) -> AbstractAsyncContextManager[None]:
+        """The thread's one slot, for something else than a run: until it is let go, no process makes a run on the
+        thread, starts one that waits, or holds it too. Whoever comes second waits. What runs already goes on."""
+        ...
 
     async def insert_thread(self, thread: Thread, *, if_exists: Literal["raise", "do_nothing"] = "raise") -> Thread:
         """Store a new thread durably and return it, or with `do_nothing` the one there is. Raises `Conflict`."""
@@ -313,12 +325,23 @@ class ThreadStore(Protocol):
 
 
 class Store(
-    RunStore, ThreadStore, EventLog, AssistantStore, CronStore, StateStore, WorkflowStore, SessionStore, Protocol
+    RunStore,
+    ClaimStore,
+    ThreadStore,
+    EventLog,
+    AssistantStore,
+    CronStore,
+    StateStore,
+    WorkflowStore,
+    SessionStore,
+    Protocol,
 ):
     """One backend."""
 
-    async def open(self) -> None:
-        """Connect and migrate. Raises `ConfigError` naming the cure."""
+    async def open(self, *, migrate: bool = True) -> None:
+        """Connect and migrate, or with `migrate` false make sure that nothing is to be migrated.
+
+        Raises `ConfigError` naming the cure."""
         ...
 
     async def ping(self) -> None:

@@ -38,15 +38,43 @@ runs = Table(
     Column("cancel", Text),
     Column("gone_at", Double),
     Column("webhook", Text),
+    Column("owner", Text),
+    Column("attempt", Integer, nullable=False, default=1, server_default="1"),
 )
 Index("runs_by_thread", runs.c.tenant, runs.c.thread_id, runs.c.status)
 Index("runs_by_age", runs.c.status, runs.c.updated_at)
 GROUPED = runs.c.group_id.is_not(None)
 GONE = runs.c.gone_at.is_not(None)
 CALLING = runs.c.webhook.is_not(None)
+WAITING = runs.c.status == "pending"
+UNDER_WAY = runs.c.status == "running"
+HAS_THE_THREAD = UNDER_WAY & runs.c.temporary.is_(False)
 Index("runs_by_group", runs.c.tenant, runs.c.group_id, sqlite_where=GROUPED, postgresql_where=GROUPED)
 Index("runs_gone", runs.c.gone_at, sqlite_where=GONE, postgresql_where=GONE)
 Index("runs_calling", runs.c.status, sqlite_where=CALLING, postgresql_where=CALLING)
+Index("runs_waiting", runs.c.tenant, runs.c.run_id, sqlite_where=WAITING, postgresql_where=WAITING)
+Index("runs_owned", runs.c.owner, sqlite_where=UNDER_WAY, postgresql_where=UNDER_WAY)
+Index(
+    "runs_one_a_thread",
+    runs.c.tenant,
+    runs.c.thread_id,
+    unique=True,
+    sqlite_where=HAS_THE_THREAD,
+    postgresql_where=HAS_THE_THREAD,
+)
+"""Whatever goes wrong elsewhere, a thread has one run under way."""
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("server_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("agents", JSON, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("lease_until", Double, nullable=False),
+)
 
 segments = Table(
     "segments",
@@ -182,6 +210,8 @@ def run_row(run: Run) -> tuple[Any, ...]:
         run.cancel,
         run.gone_at,
         run.webhook,
+        run.owner,
+        run.attempt,
     )
 
 
@@ -205,6 +235,8 @@ def run_of(row: Row[Any]) -> Run:
         cancel=row.cancel,
         gone_at=row.gone_at,
         webhook=row.webhook,
+        owner=row.owner,
+        attempt=row.attempt,
     )
 
 

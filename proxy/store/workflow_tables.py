@@ -42,6 +42,7 @@ workflows = Table(
     Column("last_seq", Integer, nullable=False),
     Column("cancel", Boolean, nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("owner", Text),
 )
 Index("workflows_by_age", workflows.c.status, workflows.c.updated_at)
 Index("workflows_by_plan", workflows.c.tenant, workflows.c.plan_hash)

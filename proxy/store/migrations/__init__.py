@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 from proxy.errors import ConfigError
 
 HERE = Path(__file__).parent
-HEAD = "0005"
+HEAD = "0006"
 
 
 def upgrade(connection: Connection) -> None:

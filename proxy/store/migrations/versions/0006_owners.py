@@ -1,0 +1,46 @@
+"""Runs and workflow runs have owners, and the processes that may be owners are known."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("runs", sa.Column("owner", sa.Text))
+    op.add_column("runs", sa.Column("attempt", sa.Integer, nullable=False, server_default="1"))
+    op.add_column("workflows", sa.Column("owner", sa.Text))
+    _partial("runs_waiting", ["tenant", "run_id"], "status = 'pending'")
+    _partial("runs_owned", ["owner"], "status = 'running'")
+    _partial("runs_one_a_thread", ["tenant", "thread_id"], "status = 'running' AND NOT temporary", unique=True)
+    op.create_table(
+        "servers",
+        sa.Column("server_id", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("pid", sa.Integer, nullable=False),
+        sa.Column("agents", sa.JSON, nullable=False),
+        sa.Column("started_at", sa.Double, nullable=False),
+        sa.Column("lease_until", sa.Double, nullable=False),
+    )
+
+
+def _partial(name: str, columns: list[str], condition: str, *, unique: bool = False) -> None:
+    where = sa.text(condition)
+    op.create_index(name, "runs", columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+def downgrade() -> None:
+    op.drop_table("servers")
+    for index in ("runs_one_a_thread", "runs_owned", "runs_waiting"):
+        op.drop_index(index, "runs")
+    with op.batch_alter_table("workflows") as workflows:
+        workflows.drop_column("owner")
+    with op.batch_alter_table("runs") as runs:
+        for column in ("attempt", "owner"):
+            runs.drop_column(column)
