@@ -20,6 +20,7 @@ from proxy.workflows.drafts import Draft, draft
 from proxy.workflows.graph import cycles, marks, ordered, references
 from proxy.workflows.issues import Code, Faults, InvalidWorkflow, Path
 from proxy.workflows.reading import like, told
+from proxy.workflows.schemas import examine, size
 from proxy.workflows.spec import ITEM, Bounds, Fanout, JoinAll, JoinAny, JoinCollect, Llm, Node, Workflow
 
 _plain = msgspec.json.Encoder()
@@ -83,6 +84,7 @@ def _plan(document: object, faults: Faults, bounds: Bounds, tools: Collection[st
     for index, output in enumerate(found.workflow.outputs):
         if output.from_ and found.known and output.from_ not in found.known:
             _unknown(output.from_, ("outputs", index, "from"), found.known, faults)
+    _check_schemas(found, faults, bounds)
     _check_circles(found, faults, bounds)
     return None if faults else planned(normal(found.workflow))
 
@@ -126,6 +128,22 @@ def _check_tools(node: Llm, path: Path, tools: Collection[str], faults: Faults) 
         if isinstance(name, str) and name != "user_ask" and name not in tools:
             cure = f'the server has no tool {told(name)}; to run it yourself set tool_execution to {{"mode": "client"}}'
             faults.add(Code.UNKNOWN_TOOL, (*path, "tools", index), cure)
+
+
+def _check_schemas(found: Draft, faults: Faults, bounds: Bounds) -> None:
+    """Schemas of answers; those beyond what a spec may have are not looked at."""
+    left = bounds.schemas
+    for path, each in zip(found.paths, found.workflow.nodes, strict=True):
+        for place, inner in talkers(each, path):
+            wanted = inner.output_format.json_schema if inner.output_format is not None else None
+            if wanted is None or not wanted.schema:
+                continue
+            at = (*place, "output_format", "json_schema", "schema")
+            left -= size(wanted.schema)
+            if left < 0:
+                faults.add(Code.TOO_LARGE, at, f"the schemas have more than {bounds.schemas} objects; simplify them")
+                return
+            examine(wanted.schema, at, faults)
 
 
 def _check_circles(found: Draft, faults: Faults, bounds: Bounds) -> None:

@@ -21,6 +21,7 @@ class Cause(StrEnum):
     TOO_MANY_CALLS = "too_many_calls"
     TOOL_WAIT_TIMEOUT = "tool_wait_timeout"
     INVALID_JSON = "invalid_json"
+    UNCHECKED = "unchecked"
     TRUNCATED = "truncated"
     CANCELED = "canceled"
 

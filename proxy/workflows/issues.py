@@ -45,6 +45,7 @@ class Code(StrEnum):
     DUPLICATE_INPUT = "duplicate_input"
     INVALID_INPUT_TYPE = "invalid_input_type"
     INVALID_DEFAULT = "invalid_default"
+    INVALID_SCHEMA = "invalid_schema"
     TOO_LARGE = "too_large"
     STRICT_ADDITIONAL_PROPERTIES = "strict_additional_properties"
     STRICT_REQUIRED = "strict_required"

@@ -7,8 +7,8 @@ Where the sources are silent: the branches of a join are the nodes that it names
 nothing else; a branch that cannot succeed any more is lost to its join, and what nothing needs is canceled. A
 `join.collect` counts its `timeout_ms` from the start of its first branch, and orders its value as its `depends_on`.
 Nodes whose value nothing uses are run and waited for. A node that waits for its caller, or between two attempts, gives
-its place to others, and gets the next free one when it goes on. Repetitions wait twice as long each time, a minute at
-most, or as long as the model asks.
+its place to others, and gets the next free one when it goes on. Repetitions wait twice as long each time, or as long as
+the model asks, a minute at most.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from proxy.workflows.answers import check_answer
 from proxy.workflows.board import Board, Policy
 from proxy.workflows.compile import Plan
 from proxy.workflows.faults import Broken, Cause, Fault
@@ -25,7 +26,7 @@ from proxy.workflows.lanes import Lane, Phase, Work
 from proxy.workflows.prompts import Call, call
 from proxy.workflows.spec import Fanout, Llm, Retry, Transform
 from proxy.workflows.tasks import Decision, NodeState, Past, Resume, RunCanceled, RunState, Start, Task
-from proxy.workflows.values import Scope, check_answer, collected, items_of, packed, unfolded
+from proxy.workflows.values import Scope, collected, items_of, packed, unfolded
 
 LONGEST_REST = 60.0
 
@@ -282,4 +283,4 @@ class Schedule:
 def rest(retry: Retry, attempt: int, fault: Fault) -> float:
     """Seconds between an attempt that failed so and the next."""
     doubled: float = retry.backoff_ms / 1000 * 2.0 ** (attempt - 1)
-    return max(min(doubled, LONGEST_REST), fault.retry_after)
+    return min(max(doubled, fault.retry_after), LONGEST_REST)

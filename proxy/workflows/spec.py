@@ -206,6 +206,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
     inputs: int = 200
     outputs: int = 200
     attempts: int = 10
+    schemas: int = 5_000
+    """Objects within all schemas of answers."""
     pattern: int = 500
     """Characters of a regular expression."""
     items: int = 1000

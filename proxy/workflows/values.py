@@ -223,19 +223,6 @@ def _spoken(output: Output, scope: Scope) -> str:
     return shown(value, scope.bounds)
 
 
-def check_answer(node: Llm, value: Any) -> None:
-    """Raises `Broken` if the model had to write JSON and did not."""
-    if node.output_format is None:
-        return
-    if isinstance(value, dict) and value.get("stop_reason") == "max_tokens":
-        raise Broken(Cause.TRUNCATED, "The model stopped at its limit of tokens, within its JSON.", "truncated")
-    try:
-        msgspec.json.decode(text_of(value))
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        reason = "The model had to answer in JSON, but its answer is none."
-        raise Broken(Cause.INVALID_JSON, reason, "invalid_json") from None
-
-
 def lookup(name: str, keys: tuple[str, ...], scope: Scope) -> str:
     """What a placeholder stands for. Raises `Broken` if there is no such thing."""
     if name == ITEM and scope.item is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxy.workflows.board import Policy
 from proxy.workflows.faults import Fault, fault_of
 from proxy.workflows.tasks import (
@@ -33,6 +35,13 @@ def test_a_model_that_says_when_to_come_back_is_heeded() -> None:
     run = Driver(plan(llm("a", retry=RETRY)))
     run.fail("a", fault_of("llm_rate_limit", "Busy.", retry_after=30.0))
     assert run.schedule.wake_at == 30.0
+
+
+@pytest.mark.parametrize("asked", [3600.0, float("inf")])
+def test_nobody_is_kept_waiting_for_longer_than_a_minute_whatever_a_model_says(asked: float) -> None:
+    run = Driver(plan(llm("a", retry=RETRY)))
+    run.fail("a", fault_of("llm_rate_limit", "Busy.", retry_after=asked))
+    assert run.schedule.wake_at == 60.0
 
 
 def test_other_failures_are_not_retried() -> None:
