@@ -155,7 +155,9 @@ def test_a_chat_thread_can_be_heard() -> None:
     visit(scene)
 
 
-@pytest.mark.parametrize("place", ["x", "1", "-2", "x:1", f"{new_id()}:1", "RUN:999", "RUN:", "RUN:x", "OTHER:1"])
+@pytest.mark.parametrize(
+    "place", ["x", "1", "-2", "x:1", "01890000-0000-7000-8000-000000000000:1", "RUN:999", "RUN:", "RUN:x", "OTHER:1"]
+)
 def test_c14_a_place_that_is_not_there_is_refused(place: str) -> None:
     async def scene(house: House) -> None:
         one, other = await made(house), await ended(house)
