@@ -172,6 +172,10 @@ class EventLog(Protocol):
         Only an empty list says that there are no more: large entries come a few at a time."""
         ...
 
+    async def last(self, run_id: str) -> int:
+        """The number of a run's last entry as far as this process can know, 0 if it has none."""
+        ...
+
     def follow(
         self,
         run_id: str,

@@ -59,7 +59,9 @@ class ClaimStore(Protocol):
         ...
 
     async def take(self, tenant: str, run_id: str) -> Run | None:
-        """One waiting run, whatever it waits for, to be ended by this process; None if it does not wait (any more)."""
+        """One waiting run, whatever it waits for, to be ended by this process; None if it does not wait (any more).
+
+        Nobody's `hold` of its thread keeps it back."""
         ...
 
     async def due_at(self, agents: Collection[str]) -> float | None:
@@ -67,7 +69,12 @@ class ClaimStore(Protocol):
         ...
 
     async def release(self, run: Run) -> bool:
-        """Let a run of this process wait again, which has not begun. False if it is not this process's."""
+        """Let a run of this process wait again that has not begun, or not this `attempt` of it. False if it is not this
+        process's."""
+        ...
+
+    async def waiting(self) -> dict[tuple[str, str], int]:
+        """How many runs wait, by tenant and agent."""
         ...
 
     async def ask_cancel(self, tenant: str, run_id: str, action: Action) -> Run | None:
@@ -94,7 +101,7 @@ class ClaimStore(Protocol):
         ...
 
     async def leave(self) -> None:
-        """Be gone: runs that are still this process's may be taken at once."""
+        """Write what is queued, then be gone: runs that are still this process's may be taken at once."""
         ...
 
     async def servers(self) -> list[Server]:
