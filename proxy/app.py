@@ -44,6 +44,7 @@ from proxy.settings import Settings
 from proxy.store import connect
 from proxy.wire.conversation import Conversation
 from proxy.wire.webhook import told
+from proxy.workflows.board import Policy
 from proxy.workflows.engine import Engine
 from proxy.workflows.journal import Journal
 from proxy.workflows.leftovers import Leftovers
@@ -97,7 +98,9 @@ class Application:
             plans=Plans(self.store),
             sessions=Sessions(self.store, most=settings.server.limits.threads),
             journal=Journal(self.store),
-            engine=Engine(self.store, self.manager, settings.runs.prices),
+            engine=Engine(
+                self.store, self.manager, settings.runs.prices, Policy(runs=settings.dialects.workflows.concurrent)
+            ),
             prices=settings.runs.prices,
             settings=settings.dialects.workflows,
             limits=settings.server.limits,

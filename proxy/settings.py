@@ -166,6 +166,8 @@ class WorkflowDialect(Strict, frozen=True):
 
     keepalive: Positive = 15.0
     send_timeout: Positive = 60.0
+    concurrent: Count = 1000
+    """Workflow runs of one tenant that may be under way at once, also while they wait. 0 is no bound."""
 
 
 class DeerFlowDialect(NativeDialect, frozen=True):

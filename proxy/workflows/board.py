@@ -38,6 +38,8 @@ from proxy.workflows.values import Scope, joined, outputs_of, packed, transforme
 class Policy(Struct, frozen=True, kw_only=True):
     """`nodes` and `items` are how many may be under way at once where a spec does not say; times are in seconds."""
 
+    runs: int = 0
+    """Of one tenant that may be under way at once; 0 is no bound."""
     nodes: int = 64
     items: int = 16
     tool_wait: float = 900.0

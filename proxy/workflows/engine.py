@@ -26,6 +26,7 @@ from proxy.workflows.conductor import Conductor, Desk
 from proxy.workflows.launch import Left, Score, Wanted, prepared, taken_up
 from proxy.workflows.ledger import Ledger, Overtaken
 from proxy.workflows.memory import Given, unpack
+from proxy.workflows.seats import Seats
 from proxy.workflows.tasks import Task
 
 logger = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class Engine:
         self._store = store
         self._manager = manager
         self._policy = policy or Policy()
+        self._seats = Seats(self._policy.runs)
         self._desk = Desk(store=store, manager=manager, prices=prices, policy=self._policy)
         self._conductors: dict[str, Conductor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -72,6 +74,7 @@ class Engine:
                 logger.exception("a workflow run cannot go on", run_id=run.run_id)
                 await self._break_off(run, RESTARTED)
             else:
+                self._seats.take(run)
                 self._conduct(run, score, answers)
 
     async def _left(self, run: WorkflowRun) -> Left:
@@ -101,17 +104,25 @@ class Engine:
     async def start(self, wanted: Wanted) -> WorkflowRun:
         """Start a run, durably; with an idempotency key that was used before, the run of then as it is now.
 
-        Raises `InvalidWorkflow`, `InvalidInput`, `NotFound` for the session, `Conflict` and `Draining`.
+        Raises `InvalidWorkflow`, `InvalidInput`, `NotFound` for the session, `Conflict`, `Draining`, and `TooMany`
+        where its tenant has as many under way as it may have.
         """
         if self._manager.draining or self._closed:
             raise Draining
         start, score = await prepared(wanted, self._manager.agents, self._policy)
+        self._seats.admit(start.run, start.idempotency)
         return await asyncio.shield(self._begin(start, score))
 
     async def _begin(self, start: Start, score: Score) -> WorkflowRun:
         """Not to be broken off: a run that is stored has to be conducted."""
-        run = await self._store.start_workflow(start)
-        if run.run_id == start.run.run_id and not self._closed:
+        new, conducted = start.run.run_id, False
+        try:
+            run = await self._store.start_workflow(start)
+            conducted = run.run_id == new and not self._closed
+        finally:
+            if not conducted:
+                self._seats.leave(new)
+        if conducted:
             self._conduct(run, score, {})
         return run
 
@@ -184,6 +195,7 @@ class Engine:
         finally:
             del self._conductors[run.run_id]
             del self._tasks[run.run_id]
+            self._seats.leave(run.run_id)
 
     async def _break_off(self, run: WorkflowRun, why: Problem) -> None:
         """End a run that nobody can go on with."""

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from proxy.events import Completed, ToolCallDelta, Usage
-from proxy.settings import Limits, Price, Runs
+from proxy.settings import Dialects, Limits, Price, Runs, WorkflowDialect
 from proxy.testing import ScriptedRun
 from tests.api.scripted import OTHER, SCRIPT, House, visit
-from tests.api.workflows.callers import MOMENT, UNKNOWN, UUID, begun, refused, told
+from tests.api.workflows.callers import MOMENT, UNKNOWN, UUID, ask, begun, refused, told
 from tests.workflows.hall import EVENT
 from tests.workflows.specs import fanout, join, llm, spec
 
@@ -196,6 +196,58 @@ def test_fifty_requests_with_one_key_make_one_run() -> None:
         assert theirs["run_id"] != answers[0]["run_id"]
 
     visit(scene)
+
+
+def test_a_tenant_has_so_many_runs_under_way_and_no_more() -> None:
+    async def scene(house: House) -> None:
+        body: Json = {"spec": spec(llm("a"), model="script"), "options": {"idempotency_key": "first"}}
+        first = (await told(house, "POST", "/runs", 200, json=body))["run_id"]
+        child = await house.started()
+        second = await start(house, llm("a", **CLIENT))
+        await asks(house, "c1")
+        await events(house, second, until="node_waiting")
+        more = {"spec": spec(llm("a"), model="script")}
+        error = await refused(house, "POST", "/runs", 429, "RATE_LIMIT", json=more)
+        assert error["error"] == "rate_limit"
+        answer = await ask(house, "POST", "/runs", json=more)
+        assert 1 <= int(answer.headers["retry-after"]) <= 20
+        assert (await told(house, "POST", "/runs", 200, json=body))["run_id"] == first, "no run is made"
+        await told(house, "POST", "/runs", 200, json=more, headers=OTHER)
+        await refused(house, "POST", "/runs", 404, "NOT_FOUND", json={"plan_hash": "0" * 64})
+        await (await house.started()).end()
+        await child.end()
+        await events(house, first)
+        assert (await told(house, "POST", f"/runs/{second}/cancel", 200))["status"] == "canceled"
+        for _ in range(2):
+            await start(house, llm("a"))
+        await refused(house, "POST", "/runs", 429, "RATE_LIMIT", json=more)
+        assert len(await house.app.store.open_workflows()) == 2
+
+    few = Dialects(workflows=WorkflowDialect(concurrent=2))
+    visit(scene, TAKES_TOOLS, dialects=few)
+
+
+def test_of_many_runs_at_once_as_many_are_made_as_may_be() -> None:
+    async def scene(house: House) -> None:
+        body = {"spec": spec(llm("a"), model="script")}
+        answers = await asyncio.gather(*(ask(house, "POST", "/runs", json=body) for _ in range(20)))
+        assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 17
+        assert len(await house.app.store.open_workflows()) == 3
+
+    visit(scene, dialects=Dialects(workflows=WorkflowDialect(concurrent=3)))
+
+
+def test_a_run_that_could_not_be_made_takes_no_place() -> None:
+    async def scene(house: House) -> None:
+        body: Json = {"spec": spec(llm("a"), model="script"), "options": {"idempotency_key": "k"}}
+        for _ in range(2):
+            lost = {**body, "session_id": UNKNOWN, "options": None}
+            await refused(house, "POST", "/runs", 404, "NOT_FOUND", json=lost)
+        await told(house, "POST", "/runs", 200, json=body)
+        await refused(house, "POST", "/runs", 409, "CONFLICT", json={**body, "input": {"x": 1}})
+        await reply(house, "ok")
+
+    visit(scene, dialects=Dialects(workflows=WorkflowDialect(concurrent=1)))
 
 
 def test_a_caller_runs_the_tools_of_a_run() -> None:
