@@ -17,7 +17,7 @@ from proxy import document, environment
 from proxy.document import Document
 from proxy.errors import ConfigError
 from proxy.schema import did_you_mean, fit
-from proxy.settings import Agent, Key, Settings
+from proxy.settings import Agent, Key, Settings, contradictions
 
 HERE = Path(__file__).parent
 OFF = frozenset({"", "false", "no", "off", "0"})
@@ -92,6 +92,10 @@ class _Loading:
         if self.faults:
             raise ConfigError("\n".join(self.faults))
         settings = Settings(agents=agents, folder=str(folder), **values)
+        for fault, place in contradictions(settings):
+            self._fault(f"{fault} - at `{place}`")
+        if self.faults:
+            raise ConfigError("\n".join(self.faults))
         server = msgspec.structs.replace(settings.server, api_keys=_given(settings.server.api_keys))
         return msgspec.structs.replace(settings, server=server, store=_absolute(settings.store, folder))
 

@@ -25,6 +25,7 @@
     │   ├── UpstreamRefused   502
     │   ├── StreamIncomplete  502
     │   └── RateLimited       429
+    ├── AdapterMissing        501
     ├── RunFailed
     ├── RunLimit              500
     ├── RunTimeout            504
@@ -225,6 +226,13 @@ class RateLimited(UpstreamError):
 
     status = 429
     code = "llm_rate_limit"
+
+
+class AdapterMissing(ProxyError):
+    """Workers run this agent, and only its adapter, which this server cannot load, could tell."""
+
+    status = 501
+    code = "adapter_missing"
 
 
 class RunFailed(ProxyError):

@@ -1,26 +1,32 @@
 """Finds adapter classes by name, and builds the adapters that the config names.
 
 Adapters register under the entry-point group `runwire.adapters`; ours do so like anybody else's. An adapter's
-module is imported only when the config names it. The store of memories is found in the same way, in the group
+module is imported only when the config names it, and only by a process that runs the agent: others know its traits,
+which are registered in the group `runwire.traits`. The store of memories is found in the same way, in the group
 `runwire.memories`, and imported when the first request asks for it, or with an agent that brings it along.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from concurrent.futures import Executor
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
 
 from proxy import loading
 from proxy.adapter import Adapter, Site
+from proxy.elsewhere import Elsewhere
 from proxy.errors import ConfigError, Unavailable
 from proxy.memories import Memories
 from proxy.schema import did_you_mean, fit
 from proxy.settings import Agent, Settings
+from proxy.traits import Traits
 
 GROUP = "runwire.adapters"
+TRAITS = "runwire.traits"
 MEMORIES = "runwire.memories"
 
 
@@ -35,42 +41,67 @@ def find(name: str, *, folder: Path = Path(), place: str = "adapter") -> type[Ad
     return found
 
 
-def build(
-    settings: Settings, executor: Executor | None = None, shared: dict[str, Any] | None = None
-) -> dict[str, Adapter]:
-    """All agents' adapters by the agents' names, not yet opened; they all get `shared`.
+class Builder:
+    """Makes the adapters of one process; they share what `shared` holds, and the threads of `executor`."""
 
-    Raises `ConfigError`: one line a fault.
-    """
-    adapters: dict[str, Adapter] = {}
-    shared = {} if shared is None else shared
-    faults: list[str] = []
-    for name, agent in settings.agents.items():
-        try:
-            adapters[name] = make(name, agent, settings, executor, shared)
-        except ConfigError as error:
-            faults.append(error.message)
-    if faults:
-        raise ConfigError("\n".join(faults))
-    return adapters
+    def __init__(
+        self, settings: Settings, executor: Executor | None = None, shared: dict[str, Any] | None = None
+    ) -> None:
+        self._settings = settings
+        self._executor = executor
+        self._shared = {} if shared is None else shared
+
+    def build(self, here: Container[str]) -> dict[str, Adapter]:
+        """The adapters of all agents by the agents' names, not yet opened; of those that are not `here` only what
+        stands for them. Raises `ConfigError`: one line a fault."""
+        adapters: dict[str, Adapter] = {}
+        faults: list[str] = []
+        for name in self._settings.agents:
+            try:
+                adapters[name] = self.make(name) if name in here else self.stand_in(name)
+            except ConfigError as error:
+                faults.append(error.message)
+        if faults:
+            raise ConfigError("\n".join(faults))
+        return adapters
+
+    def make(self, name: str) -> Adapter:
+        """One agent's adapter, not yet opened. Raises `ConfigError`."""
+        agent, site = self._settings.agents[name], self._site(name)
+        place = f"$.agents.{name}"
+        kind = find(agent.adapter, folder=site.folder, place=f"{place}.adapter")
+        adapter = kind(fit(agent.options, kind.Options, f"{place}.options"), site)
+        if agent.execute == "worker":
+            _check_traits(agent, adapter, place)
+        return adapter
+
+    def stand_in(self, name: str) -> Elsewhere:
+        """What stands for an agent's adapter in a process that does not run it."""
+        agent = self._settings.agents[name]
+        return Elsewhere(agent.options, self._site(name), _traits(agent.adapter), partial(self.make, name))
+
+    def _site(self, name: str) -> Site:
+        settings = self._settings
+        folder = Path(settings.folder)
+        return Site(agent=name, folder=folder, state=settings.store, executor=self._executor, shared=self._shared)
 
 
-def make(
-    name: str,
-    agent: Agent,
-    settings: Settings,
-    executor: Executor | None = None,
-    shared: dict[str, Any] | None = None,
-) -> Adapter:
-    """One agent's adapter, not yet opened; `shared` is for all of a server. Raises `ConfigError`."""
-    folder = Path(settings.folder)
-    place = f"$.agents.{name}"
-    adapter = find(agent.adapter, folder=folder, place=f"{place}.adapter")
-    options = fit(agent.options, adapter.Options, f"{place}.options")
-    site = Site(
-        agent=name, folder=folder, state=settings.store, executor=executor, shared={} if shared is None else shared
-    )
-    return adapter(options, site)
+def _traits(name: str) -> Traits:
+    for entry in entry_points(group=TRAITS, name=name):
+        traits = _imported(entry, "adapter")
+        assert isinstance(traits, Traits)
+        return traits
+    return Traits()
+
+
+def _check_traits(agent: Agent, adapter: Adapter, place: str) -> None:
+    """Servers and workers have to agree on what an agent is. Raises `ConfigError`."""
+    if wrong := Traits.of(adapter).differences(_traits(agent.adapter)):
+        raise ConfigError(
+            f"servers do not import `{agent.adapter}` with `execute: worker`, and would be wrong about its "
+            f"{', '.join(f'`{name}`' for name in wrong)}: register its traits under the entry-point group "
+            f"`{TRAITS}`, or say `execute: server` - at `{place}.adapter`"
+        )
 
 
 class LazyMemories:

@@ -265,3 +265,22 @@ class Settings(Strict, frozen=True):
     log: Logs = Logs()
     folder: str = "."
     """Where relative paths start; set to the config file's folder on loading."""
+
+    @property
+    def shared(self) -> bool:
+        """Several processes may use the store at once."""
+        return self.store.startswith(("postgresql://", "postgres://"))
+
+
+def contradictions(settings: Settings) -> list[tuple[str, str]]:
+    """Settings that do not go together: what is wrong with its cure, and the place."""
+    if settings.shared:
+        return []
+    kind = settings.store.partition(":")[0]
+    cure = f"`store` is {kind}, which belongs to one process; set it to postgresql://..."
+    found = [(f"`live` carries news between processes, and {cure}", "$.live")] if settings.live else []
+    return found + [
+        (f"`execute: worker` leaves the runs to other processes, and {cure}", f"$.agents.{name}.execute")
+        for name, agent in settings.agents.items()
+        if agent.execute == "worker"
+    ]

@@ -12,7 +12,7 @@ WORKFLOW = "workflow_model"
 LOG_WORDS = {"wire.workflow", "wire.workflow_parts", "wire.workflow_asks"}
 """What the log of a workflow run is made of: its engine writes finished envelopes."""
 RUNS = {"events", "errors", "model", "transcript", "adapter", "store.base", "store.native"}
-ADAPTERS = {"events", "errors", "messages", "adapter", "memories", "loading"}
+ADAPTERS = {"events", "errors", "messages", "adapter", "memories", "loading", "traits"}
 FREE = {"messages", "settings"}
 SERVED = {"events", "errors", "model", WORKFLOW, "transcript", "runs", "workflows", "wire", "adapter", "memories"}
 TABLE = {
@@ -36,12 +36,16 @@ TABLE = {
     "document": {"errors"},
     "environment": {"errors"},
     "config": {"settings", "errors", "schema", "document", "environment"},
-    "plugins": {"settings", "errors", "adapter", "memories", "loading", "schema"},
+    "traits": {"adapter"},
+    "elsewhere": {"adapter", "errors", "events", "traits"},
+    "plugins": {"settings", "errors", "adapter", "elsewhere", "traits", "memories", "loading", "schema"},
     "server": {"settings", "errors", "api.connection"},
-    "cli": {"config", "plugins", "app", "settings", "errors", "server", "log"},
+    "cli": {"config", "plugins", "app", "worker", "settings", "errors", "server", "log", "store"},
     "demo": set[str](),
     "testing": {*ALL, WORKFLOW, "wire", "runs", "config", "plugins", "server"},
-    "app": {*ALL, "wire", "runs", "workflows", "api", "plugins", "blocked", "log"},
+    "process": {*ALL, "wire", "runs", "workflows", "plugins", "blocked", "log"},
+    "worker": {"process", "api.health", "api.lifespan", "api.asgi", "settings", "errors"},
+    "app": {"process", "runs", "workflows", "api", "settings"},
     "log": {"settings"},
 }
 FOREIGN = {"litestar": ("proxy.api", "proxy.app"), "lang": ("adapters.langgraph", "proxy.demo")}

@@ -49,7 +49,7 @@ def settings(folder: Path, **agents: Agent) -> Settings:
 
 def fault(folder: Path, **agents: Agent) -> str:
     with pytest.raises(ConfigError) as caught:
-        plugins.build(settings(folder, **agents))
+        plugins.Builder(settings(folder, **agents)).build(agents)
     return caught.value.message
 
 
@@ -69,7 +69,7 @@ def test_an_unknown_name_lists_what_there_is() -> None:
 
 def test_an_adapter_of_the_users_is_built_from_a_file_beside_the_config(folder: Path) -> None:
     options = {"base_url": "http://x", "retries": "3"}
-    built = plugins.build(settings(folder, a=Agent(adapter="./mine.py:Mine", options=options)))
+    built = plugins.Builder(settings(folder, a=Agent(adapter="./mine.py:Mine", options=options))).build("a")
     assert isinstance(built["a"], Adapter)
     assert (built["a"].options.base_url, built["a"].options.retries) == ("http://x", 3)
     assert (built["a"].site.agent, built["a"].site.folder, built["a"].site.state) == ("a", folder, "memory://")

@@ -1,17 +1,22 @@
-"""Whether the server lives and takes work, and, at the root, what it is."""
+"""Whether the process lives and takes work, and, at a server's root, what it is."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, cast
 
-from litestar import MediaType, Request, Response, get
+from litestar import Litestar, MediaType, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from proxy.api.asgi import App
+from proxy.api.errors import HANDLERS
 from proxy.errors import Unavailable
-from proxy.runs.manager import RunManager
+
+Ready = Callable[[], Awaitable[None]]
+"""Raises `Unavailable` while the process takes no work."""
 
 NAME = "Runwire"
 ABOUT = "Puts any agent behind the OpenAI API, and keeps every run under control."
@@ -43,28 +48,40 @@ class Welcome(Struct, frozen=True):
     endpoints: dict[str, str]
 
 
-def routes(manager: RunManager) -> list[HTTPRouteHandler]:
-    welcome = Welcome(NAME, installed(), ABOUT, DOCS, ENDPOINTS)
+def probes(ready: Ready) -> list[HTTPRouteHandler]:
+    """What an orchestrator asks. Being alive depends on nothing: a restart would not bring a store back."""
 
     @get("/health")
-    async def health() -> Health:
+    async def show_health() -> Health:
         return Health("ok")
 
     @get("/ready")
-    async def ready() -> Response[Health]:
+    async def show_ready() -> Response[Health]:
         try:
-            await manager.ready()
+            await ready()
         except Unavailable as error:
             return Response(Health(error.code, error.message), status_code=error.status)
         return Response(Health("ready"))
 
-    @get("/")
-    async def root(request: Request[Any, Any, Any]) -> Response[Welcome] | Response[str]:
-        if request.accept.best_match([MediaType.JSON, MediaType.HTML]) == MediaType.HTML:
-            return Response(page(welcome), media_type=MediaType.HTML)
-        return Response(welcome)
+    return [show_health, show_ready]
 
-    return [health, ready, root]
+
+def application(ready: Ready) -> App:
+    """The probes alone, for a process that serves nothing else."""
+    return cast(App, Litestar(probes(ready), exception_handlers=HANDLERS, openapi_config=None, logging_config=None))
+
+
+def welcome() -> HTTPRouteHandler:
+    """What stands at the root of a server."""
+    told = Welcome(NAME, installed(), ABOUT, DOCS, ENDPOINTS)
+
+    @get("/")
+    async def show_welcome(request: Request[Any, Any, Any]) -> Response[Welcome] | Response[str]:
+        if request.accept.best_match([MediaType.JSON, MediaType.HTML]) == MediaType.HTML:
+            return Response(page(told), media_type=MediaType.HTML)
+        return Response(told)
+
+    return show_welcome
 
 
 def installed() -> str:

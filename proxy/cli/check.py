@@ -59,7 +59,7 @@ async def _tried(settings: Settings) -> dict[str, str]:
 async def _opened(name: str, settings: Settings) -> None:
     from proxy import plugins
 
-    adapter = plugins.make(name, settings.agents[name], settings)
+    adapter = plugins.Builder(settings).make(name)
     await adapter.open()
     await adapter.close()
 

@@ -18,11 +18,12 @@ logger = structlog.get_logger(__name__)
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of the config. `catalogue` is true for an agent that publishes models of its own."""
+    """One entry of the config. `here` is false where other processes run it; its `adapter` only stands for it then."""
 
     name: str
     adapter: Adapter
     settings: AgentSettings
+    here: bool = True
 
     @property
     def client_tools(self) -> str:
@@ -42,13 +43,18 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Agents:
-    """All agents of this server."""
+    """All agents of the config."""
 
     def __init__(self, agents: Iterable[Agent]) -> None:
         self._agents = {agent.name: agent for agent in agents}
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._agents.values())
+
+    @property
+    def here(self) -> frozenset[str]:
+        """The names of those that this process runs."""
+        return frozenset(agent.name for agent in self if agent.here)
 
     def named(self, name: str) -> Agent | None:
         """The agent of that name in the config."""
