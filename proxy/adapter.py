@@ -6,7 +6,7 @@ An adapter turns one kind of agent into a stream of events. It knows nothing of 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -124,6 +124,9 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds after which a streaming caller gets its headers; an error before that is a real HTTP status."""
     timeout: float = 600.0
     """Seconds the whole run may take."""
+    attempt: int = 1
+    """Above 1: the process that ran it before was lost. An agent that `resumes` goes on from what the run has left in
+    its thread, and takes no input or command twice; any other begins anew."""
 
     @property
     def thread_key(self) -> str:
@@ -139,6 +142,14 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return ""
 
 
+def always() -> bool:
+    return True
+
+
+def nobody() -> None:
+    return None
+
+
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Where an adapter lives: given to it when the server starts."""
 
@@ -147,11 +158,18 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     """The folder of the config file, which relative paths start from."""
     state: str
-    """The `store` URL: an adapter that keeps state of its own puts it next to, never into, that database."""
+    """The `store` URL. An adapter that keeps state of its own puts it next to a file, and into tables of its own in a
+    database of PostgreSQL."""
     executor: Executor | None = None
     """For synchronous code: `runs.threads` threads, shared by all agents and by nothing else."""
     shared: dict[str, Any] = msgspec.field(default_factory=dict)
     """One for all adapters of a server: what agents of one kind use together, a connection say, under its name."""
+    holds: Callable[[], bool] = always
+    """Whether this process still has the right to write what its runs make. Asked before each write, from any thread;
+    what is refused is not tried again, and to the run it is as if it were cancelled."""
+    owner: Callable[[], str | None] = nobody
+    """The `server_id` of this process in the table `servers` of a shared database, None where there is no such table.
+    Whoever takes its runs deletes that row in the same transaction, so a write that finds it gone comes too late."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -270,8 +288,11 @@ class ThreadState(ABC):
         """Forget how the thread came to its state, and keep that."""
 
     @abstractmethod
-    async def mark(self, thread: ThreadName, *, anywhere: bool = False) -> Mark:
-        """What `rollback` needs, taken before a run begins. `anywhere`: the run goes on from an older checkpoint."""
+    async def mark(self, thread: ThreadName, *, anywhere: bool = False, run_id: str | None = None) -> Mark:
+        """What `rollback` needs, taken before a run begins. `anywhere`: the run goes on from an older checkpoint.
+
+        `run_id` names the run: asked again for it, by any process, the mark is that from before its first attempt.
+        """
 
     @abstractmethod
     async def rollback(self, thread: ThreadName, mark: Mark) -> None:
@@ -316,6 +337,8 @@ class Adapter(ABC):
     """True where `RunInput.model` is honoured."""
     takes_tools: ClassVar[str] = "ignore"
     """What becomes of the caller's tools where the config says nothing: `pass`, `offer` or `ignore`."""
+    resumes: ClassVar[bool] = False
+    """True where a run that lost its process can go on from where that left off."""
     threads: ThreadState | None = None
     """Set where the agent keeps its threads' state itself."""
     blueprint: Blueprint | None = None

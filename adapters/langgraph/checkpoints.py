@@ -1,7 +1,8 @@
 """Where graphs keep the state of their threads.
 
-Beside the server's own database, never in it: `sqlite:///runs.db` has its checkpoints in `runs.checkpoints.db`. What is
-read back is only data and types that are known: a checkpoint cannot make this process import or build anything else.
+Beside the server's own database where that is a file: `sqlite:///runs.db` has its checkpoints in `runs.checkpoints.db`;
+in tables of their own where it is PostgreSQL. What is read back is only data and types that are known: a checkpoint
+cannot make this process import or build anything else.
 """
 
 from __future__ import annotations
@@ -9,100 +10,121 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
-import sqlite3
 from collections import defaultdict
 from collections.abc import Collection
-from contextlib import closing
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, Protocol, cast, get_args, get_type_hints
 
-import aiosqlite
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import BaseModel
 
-from adapters.langgraph.durable import DurableSaver
+from adapters.langgraph import sqlite
+from adapters.langgraph.durable import Saver
+from adapters.langgraph.places import beside, in_postgres, needing_postgres
 from proxy.adapter import Site
-from proxy.errors import ConfigError
 
-Saver = BaseCheckpointSaver[Any]
 TypeName = tuple[str, str]
 """A class as checkpoints name it: its module and its name."""
-
-SQLITE = "sqlite:///"
-BUSY = 30.0
-"""Seconds to wait for a lock that another program holds."""
 
 
 def strict() -> JsonPlusSerializer:
     return JsonPlusSerializer(pickle_fallback=False, allowed_msgpack_modules=None)
 
 
+class Home(Protocol):
+    """A place that checkpoints are kept in."""
+
+    async def open(self) -> None:
+        """Make sure that they can be. Raises `ConfigError`, or `Unavailable` where that may pass."""
+
+    async def saver(self) -> Saver:
+        """The same each time, until it is closed."""
+
+    async def close(self) -> None: ...
+
+
 class Checkpoints:
     """The checkpoints of all agents of a server.
 
-    They share one connection: of several, one would find the file locked. It is made, with its thread, when the first
-    run needs it, and goes with the last agent that joined.
+    They share one home, which is open from the first agent that joined to the last that left.
     """
 
     @classmethod
     def of(cls, site: Site) -> Checkpoints:
-        """Those of the agent's server. Raises `ConfigError` for a store that has no place beside it."""
-        path = beside(site.state, site.folder, "checkpoints")
-        found = site.shared.setdefault(f"checkpoints {path}", cls(path))
+        """Those of the agent's server. Raises `ConfigError` for a store that has no place for them."""
+        name = f"checkpoints {site.state}"
+        found = site.shared.get(name)
+        if found is None:
+            found = site.shared[name] = cls(_home(site))
         assert isinstance(found, Checkpoints)
         return found
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, home: Home) -> None:
+        self._home = home
         self._users = 0
         self._lock = asyncio.Lock()
-        self._saver: Saver | None = InMemorySaver(serde=strict()) if path is None else None
 
-    def join(self) -> None:
-        """Make sure that the file can be written; `leave` follows. Raises `ConfigError`."""
-        self._users += 1
-        if self._path is None or self._users > 1:
-            return
-        try:
-            with closing(sqlite3.connect(self._path, timeout=BUSY)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.Error as error:
-            raise ConfigError(f"`store`: checkpoints cannot be kept in {self._path}: {error}") from error
+    async def join(self) -> None:
+        """`leave` follows, unless this raises: `ConfigError`, or `Unavailable` where that may pass."""
+        async with self._lock:
+            if not self._users:
+                await self._home.open()
+            self._users += 1
 
     async def saver(self) -> Saver:
         async with self._lock:
-            if self._saver is None:
-                self._saver = await self._connect()
-            return self._saver
-
-    async def _connect(self) -> Saver:
-        connection = await aiosqlite.connect(cast(Path, self._path), timeout=BUSY)
-        await connection.execute("PRAGMA synchronous=NORMAL")
-        saver = DurableSaver(connection, strict())
-        await saver.setup()
-        return saver
+            return await self._home.saver()
 
     async def leave(self) -> None:
         self._users -= 1
-        if not self._users and isinstance(self._saver, DurableSaver):
-            await self._saver.close()
-            self._saver = None
+        if not self._users:
+            await self._home.close()
 
 
-def beside(url: str, folder: Path, what: str) -> Path | None:
-    """The file beside the server's database that `what` is kept in, or None for memory. Raises `ConfigError`."""
-    if url.startswith("memory:"):
-        return None
-    if not url.startswith(SQLITE):
-        raise ConfigError(
-            f"`store`: agents keep their state beside sqlite:///... or memory://, not beside {url[:12]}..."
-        )
-    path = folder / url.removeprefix(SQLITE).partition("?")[0]
-    return path.with_name(f"{path.stem}.{what}{path.suffix}")
+def _home(site: Site) -> Home:
+    if in_postgres(site.state):
+        with needing_postgres():
+            from adapters.langgraph.postgres_home import PostgresHome
+        return PostgresHome(site, strict())
+    path = beside(site.state, site.folder, "checkpoints")
+    return _Memory() if path is None else _File(path)
+
+
+class _Memory:
+    def __init__(self) -> None:
+        self._saver = InMemorySaver(serde=strict())
+
+    async def open(self) -> None: ...
+
+    async def saver(self) -> Saver:
+        return self._saver
+
+    async def close(self) -> None: ...
+
+
+class _File:
+    """One connection, with its thread, made when the first run needs it: of several, one would find the file locked."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._saver: sqlite.SqliteSaver | None = None
+
+    async def open(self) -> None:
+        sqlite.check(self._path)
+
+    async def saver(self) -> Saver:
+        if self._saver is None:
+            self._saver = await sqlite.SqliteSaver.at(self._path, strict())
+        return self._saver
+
+    async def close(self) -> None:
+        saver, self._saver = self._saver, None
+        if saver is not None:
+            await saver.close()
 
 
 class _AsIs:

@@ -2,7 +2,7 @@
 
 LangGraph leaves checkpoints behind that are still being written when a run is cancelled in its last moments, and nobody
 can stop a node that works in a thread or heeds no cancel. Without a fence their writes would land in what the next run
-goes on from, or behind a rollback.
+goes on from, or behind a rollback. The same goes for a process that was stopped and wakes up after its runs were taken.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import copy
 import inspect
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,15 +24,26 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
-Saver = BaseCheckpointSaver[Any]
+from adapters.langgraph.durable import Saver
+from proxy.errors import Unavailable
+
 PAUSES = 5
 """Turns of the loop in which a checkpoint that waited for the one before begins."""
 
 
-class Gate:
-    """Counts the writes under way, of the event loop and of threads; shut, it lets none begin."""
+class Ousted(Unavailable):
+    """Another process has taken over what this one did."""
 
     def __init__(self) -> None:
+        super().__init__("This server's work was taken over by another one.", retry_after=1)
+
+
+class Gate:
+    """Counts the writes under way, of the event loop and of threads; shut, it lets none begin, nor while `holds` says
+    that this process may not write."""
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        self._holds = holds
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._inside = 0
@@ -42,13 +53,16 @@ class Gate:
 
     @contextmanager
     def passed(self) -> Iterator[None]:
-        """Raises `CancelledError` once the gate is shut: whoever writes then was cancelled, or ought to have been."""
+        """Raises `CancelledError` once the gate is shut or the right is lost: whoever writes then was cancelled, or
+        ought to have been."""
         with self._lock:
-            if self._shut:
+            if self._shut or not self._holds():
                 raise asyncio.CancelledError
             self._inside += 1
         try:
             yield
+        except Ousted:
+            raise asyncio.CancelledError from None
         finally:
             with self._lock:
                 self._inside -= 1
@@ -80,13 +94,13 @@ class Gate:
 
 
 class Fence(BaseCheckpointSaver[Any]):
-    """A saver as one run sees it, until its gate is shut."""
+    """A saver as one run sees it, until its gate is shut. `holds` is asked before each write, from any thread."""
 
-    def __init__(self, saver: Saver) -> None:
+    def __init__(self, saver: Saver, holds: Callable[[], bool]) -> None:
         super().__init__(serde=saver.serde)
         self._saver = saver
         self._takes_path = "task_path" in inspect.signature(saver.put_writes).parameters
-        self.gate = Gate()
+        self.gate = Gate(holds)
 
     @property
     def config_specs(self) -> Any:

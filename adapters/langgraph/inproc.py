@@ -16,7 +16,8 @@ from langgraph.errors import GraphRecursionError
 
 from adapters.langgraph.blueprint import Drawing
 from adapters.langgraph.calls import Path
-from adapters.langgraph.checkpoints import Checkpoints, Saver, Scratch
+from adapters.langgraph.checkpoints import Checkpoints, Scratch
+from adapters.langgraph.durable import Saver
 from adapters.langgraph.faults import upstream_error
 from adapters.langgraph.frames import Frames
 from adapters.langgraph.inputs import config_of, context_of, input_of
@@ -55,7 +56,7 @@ class LangGraphAdapter(Adapter):
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
-        self._checkpoints.join()
+        await self._checkpoints.join()
         self._stack.push_async_callback(self._checkpoints.leave)
         self._memories.join()
         self._stack.push_async_callback(self._memories.leave)

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from langgraph.store.base import BaseStore, Item
 
-from adapters.langgraph.checkpoints import beside
 from adapters.langgraph.load import Graph
+from adapters.langgraph.places import beside
 from adapters.langgraph.store import SharedStore, TenantStore
 from proxy.adapter import Site
 from proxy.errors import Unavailable, Unprocessable

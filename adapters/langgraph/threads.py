@@ -13,7 +13,8 @@ from langgraph.errors import InvalidUpdateError
 from langgraph.types import Interrupt, PregelTask, StateSnapshot, StateUpdate
 from msgspec import UNSET
 
-from adapters.langgraph.checkpoints import Checkpoints, Saver
+from adapters.langgraph.checkpoints import Checkpoints
+from adapters.langgraph.durable import Saver
 from adapters.langgraph.encode import raw
 from adapters.langgraph.fence import Fence, Gate
 from adapters.langgraph.load import Graph, Loaded, Source
@@ -35,6 +36,7 @@ class Threads(ThreadState):
     def __init__(self, options: GraphOptions, site: Site, source: Source, checkpoints: Checkpoints) -> None:
         self._options = options
         self._agent = site.agent
+        self._holds = site.holds
         self._source = source
         self._checkpoints = checkpoints
         self._gates: WeakValueDictionary[str, Gate] = WeakValueDictionary()
@@ -42,7 +44,7 @@ class Threads(ThreadState):
 
     def fenced(self, thread_key: str, saver: Saver) -> Fence:
         """What a run of the thread is to use in place of `saver`."""
-        fence = Fence(saver)
+        fence = Fence(saver, self._holds)
         self._gates[thread_key] = fence.gate
         return fence
 
@@ -102,9 +104,9 @@ class Threads(ThreadState):
         async with self._opened(thread) as (_, _, saver):
             await thinned(saver, thread.key)
 
-    async def mark(self, thread: ThreadName, *, anywhere: bool = False) -> Mark:
+    async def mark(self, thread: ThreadName, *, anywhere: bool = False, run_id: str | None = None) -> Mark:
         async with self._opened(thread) as (graph, config, saver):
-            return await marked(saver, graph, config, anywhere=anywhere)
+            return await marked(saver, graph, config, anywhere=anywhere, run_id=run_id)
 
     async def rollback(self, thread: ThreadName, mark: Mark) -> None:
         async with self._opened(thread) as (_, _, saver):

@@ -62,7 +62,8 @@ class StateKeeper:
 
     async def begin(self, asked: RunInput) -> RunInput:
         if asked.native is not None:
-            self._mark = await self._threads.mark(self._thread, anywhere=asked.native.checkpoint is not None)
+            anywhere = asked.native.checkpoint is not None
+            self._mark = await self._threads.mark(self._thread, anywhere=anywhere, run_id=asked.run_id)
         before = await self._store.get_thread(self._thread.tenant, self._thread.thread_id)
         self._begun = True
         broken_off = before is not None and before.outcome.fault is not None
@@ -75,6 +76,9 @@ class StateKeeper:
         if isinstance(final, Cancelled) and final.action == "rollback" and self._mark is not None:
             await self._threads.rollback(self._thread, self._mark)
         return outcome_of(final, await self._state())
+
+    async def part(self) -> None:
+        await self._threads.seal(self._thread)
 
     async def _state(self) -> State:
         """How the run leaves its thread. An input that the agent cannot make a state of would meet all that come after

@@ -140,7 +140,7 @@ class Transcripts(ThreadState):
     async def copy(self, source: ThreadName, target: ThreadName) -> None:
         await self.store.copy_states(source.tenant, source.thread_id, target.thread_id)
 
-    async def mark(self, thread: ThreadName, *, anywhere: bool = False) -> Mark:
+    async def mark(self, thread: ThreadName, *, anywhere: bool = False, run_id: str | None = None) -> Mark:
         newest = await self.saved(thread)
         return Mark(newest="" if newest is None else newest.checkpoint_id, anywhere=anywhere)
 

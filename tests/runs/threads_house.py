@@ -69,7 +69,7 @@ class HeldState(ThreadState):
         await self._wait()
         self.values[thread.key] = self.values.get(thread.key, [])[-1:]
 
-    async def mark(self, thread: ThreadName, *, anywhere: bool = False) -> Mark:
+    async def mark(self, thread: ThreadName, *, anywhere: bool = False, run_id: str | None = None) -> Mark:
         return Mark(newest="")
 
     async def rollback(self, thread: ThreadName, mark: Mark) -> None: ...

@@ -1,0 +1,185 @@
+"""The connections of a server's graphs to PostgreSQL: one small pool, for checkpoints and memories alike.
+
+What fails because the database is away is tried again, so that a restart of it goes by unseen; after that it is
+`Unavailable`, until the database is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.rows import DictRow, tuple_row
+from psycopg_pool import AsyncConnectionPool, PoolClosed
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential
+
+from adapters.langgraph.places import address
+from proxy.adapter import Site
+from proxy.errors import ConfigError, Unavailable
+
+T = TypeVar("T")
+Connection = AsyncConnection[DictRow]
+
+CONNECTIONS = 5
+"""At most, for each process: what one process encodes and decodes does not keep more of them busy."""
+PATIENCE = 10.0
+"""Seconds for which an operation is tried again while the database is away."""
+TURN = 2.0
+"""Seconds to wait for a free connection before the database counts as away; then a new one is tried."""
+SETUP = 60.0
+"""Seconds to wait for another process that makes the tables."""
+LOCK = 0x72756E776972
+"""The advisory lock under which tables are made."""
+DEFAULTS = {"connect_timeout": "5", "tcp_user_timeout": "10000", "application_name": "runwire-graphs"}
+"""What the URL may say otherwise; a host that is gone without a word is noticed in these times."""
+UNTAKEN = "The store takes no text with NUL or half characters, no numbers that are none, and no endless times."
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction)
+
+
+class Database:
+    """One for a server. Open between the first `join` and the last `leave`."""
+
+    @classmethod
+    def of(cls, site: Site) -> Database:
+        """Raises `ConfigError` for an URL that is none."""
+        found = site.shared.get(f"database {site.state}")
+        if found is None:
+            found = site.shared[f"database {site.state}"] = cls(conninfo(site.state), site.owner)
+        assert isinstance(found, Database)
+        return found
+
+    def __init__(self, conninfo: str, owner: Callable[[], str | None]) -> None:
+        self._conninfo = conninfo
+        self.owner = owner
+        self._users = 0
+        self._lock = asyncio.Lock()
+        self._pool: AsyncConnectionPool[Connection] | None = None
+
+    @property
+    def pool(self) -> AsyncConnectionPool[Connection]:
+        if self._pool is None:
+            raise Unavailable("The store is closed.")
+        return self._pool
+
+    async def reach(self) -> None:
+        """Raises `ConfigError` if the server refuses the connection, and `Unavailable` if there is none."""
+        try:
+            connection = await AsyncConnection.connect(self._conninfo)
+            await connection.close()
+        except psycopg.OperationalError as error:
+            if "FATAL" in str(error):
+                raise ConfigError(f"`store`: {error}; correct the URL, or the rights in PostgreSQL") from error
+            raise Unavailable(f"`store`: {error}; start PostgreSQL, or correct the URL") from error
+
+    async def join(self) -> None:
+        self._users += 1
+        async with self._lock:
+            if self._pool is None:
+                self._pool = AsyncConnectionPool(
+                    self._conninfo,
+                    kwargs={"autocommit": True},
+                    min_size=0,
+                    max_size=CONNECTIONS,
+                    timeout=TURN,
+                    reconnect_timeout=TURN / 2,
+                    open=False,
+                )
+                await self._pool.open()
+
+    async def leave(self) -> None:
+        self._users -= 1
+        if not self._users and self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self.pool.connection() as connection:
+            yield connection
+
+    async def patiently(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """What the operation returns; it is called again while the database is away, and so must bear that.
+
+        Raises `Unavailable`, or `ValueError` for data that the database does not take.
+        """
+        try:
+            return await operation()
+        except psycopg.DataError as error:
+            raise ValueError(
+                "The database takes no text with NUL or half characters, nor numbers that are none."
+            ) from error
+        except AWAY:
+            return await self._again(operation)
+
+    async def _again(self, operation: Callable[[], Awaitable[T]]) -> T:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_is_away),
+            stop=stop_after_delay(PATIENCE),
+            wait=wait_exponential(multiplier=0.05, max=1),
+            reraise=True,
+        )
+        try:
+            return await retrying(operation)
+        except AWAY as error:
+            raise Unavailable("The store cannot be reached now.", retry_after=1) from error
+
+    async def prepare(self, setup: Callable[[], Awaitable[None]]) -> None:
+        """Have tables made by one process at a time. Raises `ConfigError` where that cannot be, else `Unavailable`."""
+        try:
+            async with asyncio.timeout(SETUP):
+                await self.patiently(lambda: self._prepare(setup))
+        except TimeoutError as error:
+            raise Unavailable(f"Another process has been making tables for {SETUP:.0f} seconds.") from error
+        except psycopg.Error as error:
+            raise ConfigError(
+                f"`store`: tables for checkpoints and memories cannot be made in the database: {error}; "
+                "let the role of the URL create tables, or have them made by one that may"
+            ) from error
+
+    async def _prepare(self, setup: Callable[[], Awaitable[None]]) -> None:
+        """Asks for the lock again and again: who waited for it in one long statement would in turn hold up the indexes
+        that are made concurrently."""
+        async with self.connection() as connection:
+            await _lock(connection)
+            try:
+                await setup()
+            finally:
+                await connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+
+
+async def _lock(connection: Connection) -> None:
+    while True:
+        async with connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,))
+            if await cursor.fetchone() == (True,):
+                return
+        await asyncio.sleep(0.05)
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, AWAY) and not isinstance(error, PoolClosed)
+
+
+def conninfo(url: str) -> str:
+    """What libpq is given. Raises `ConfigError`."""
+    base, parameters = address(url)
+    try:
+        return make_conninfo("", **{**DEFAULTS, **conninfo_to_dict(base), **parameters})
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(f"`store` is no URL of PostgreSQL: {str(error).strip()}") from error
+
+
+async def whole(operation: Coroutine[Any, Any, T]) -> T:
+    """Let the operation end before a cancel goes on: what comes after must not find it still under way."""
+    task = asyncio.get_running_loop().create_task(operation)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
