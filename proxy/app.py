@@ -44,7 +44,7 @@ class Application:
         self._rooms = self._native_rooms()
         self._workflows = self._workflow_rooms()
         self._crons = Crons(self.store, Schedule(mounts(settings.dialects)[0], self._rooms).fire)
-        chat = ChatCompletions(self.manager, settings.dialects.chat, settings.server.limits)
+        chat = ChatCompletions(self.manager, settings.dialects.chat, settings.server.limits, settings.runs.prices)
         front = Front({"/v1/chat/completions": chat}, self._families(), self._router(self._own()))
         self._app = Gate(front, settings, Auth(settings.server), draining=lambda: self.manager.draining)
 

@@ -29,6 +29,7 @@ from proxy.settings import Settings, contradictions
 from proxy.store import connect
 from proxy.wire.conversation import Conversation
 from proxy.wire.webhook import told
+from proxy.workflows.board import Policy
 from proxy.workflows.engine import Engine
 from proxy.workflows.leftovers import Leftovers
 
@@ -57,7 +58,8 @@ class Process:
             self.store, self.agents, settings.runs, self.states, on_end=self._deliveries.add, scrub=scrub
         )
         self.threads = ThreadManager(self.store, self.manager, self.states, most=settings.server.limits.threads)
-        self.engine = Engine(self.store, self.manager, settings.runs.prices)
+        most = Policy(runs=settings.dialects.workflows.concurrent)
+        self.engine = Engine(self.store, self.manager, settings.runs.prices, most)
         self.manager.sweeps += [self.threads.sweep, Leftovers(self.store, settings.runs).sweep]
 
     @asynccontextmanager

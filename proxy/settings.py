@@ -149,6 +149,8 @@ class Chat(Strict, frozen=True):
     send_timeout: Positive = 60.0
     thread_headers: tuple[str, ...] = ("x-thread-id",)
     forward_headers: tuple[str, ...] = ()
+    show_cost: bool = False
+    """Tell in answers that do not stream what they have cost, in cents of the currency of `runs.prices`."""
 
 
 class NativeDialect(Strict, frozen=True):

@@ -1,10 +1,12 @@
 """The one fold: what a run's events amount to. Pure; feed it in order.
 
-`Tally` adds up what the record needs; `Calls` assembles tool calls from their pieces; `question` words an interrupt.
+`Tally` adds up what the record needs, `cents` rounds what it costs; `Calls` assembles tool calls from their pieces;
+`question` words an interrupt.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import msgspec
@@ -29,6 +31,11 @@ class Tally:
         self.cost += cost
         self.usage = total((self.usage, usage))
         self.calls += 1
+
+
+def cents(cost: float) -> int:
+    """What something cost in whole cents, half a cent up; a hair more, for sums of fractions fall short of it."""
+    return math.floor(cost * 100 + 0.5 + 1e-9)
 
 
 def total(usages: Iterable[Usage]) -> Usage:

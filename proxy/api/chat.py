@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,19 +16,22 @@ from proxy.api.started import Started
 from proxy.api.streaming import EventStream, Refuse, WholeAnswer
 from proxy.errors import BadRequest, NotAllowed, ProxyError
 from proxy.model import Run, new_id
+from proxy.runs.cost import cost
 from proxy.runs.manager import RunManager
 from proxy.runs.turns import turn_of
-from proxy.settings import Chat, RequestLimits
-from proxy.wire.chat import ChatEncoder, ChatFold, Head
+from proxy.settings import Chat, Price, RequestLimits
+from proxy.wire.chat import ChatEncoder, Head
+from proxy.wire.chat_answer import ChatFold, cost_of
 from proxy.wire.group import GroupEncoder, GroupFold
 
 
 class ChatCompletions:
     """The endpoint, as a plain ASGI application: the one route that is worth going without the framework's comforts."""
 
-    def __init__(self, manager: RunManager, chat: Chat, limits: RequestLimits) -> None:
+    def __init__(self, manager: RunManager, chat: Chat, limits: RequestLimits, prices: Mapping[str, Price]) -> None:
         self._manager = manager
         self._chat = chat
+        self._prices = prices
         self._reader = Reader(manager.agents, chat, limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,10 +101,12 @@ class ChatCompletions:
     def _answer(self, asked: Asked, started: Started, refuse: Refuse) -> WholeAnswer[Any]:
         runs = started.runs
         head, delivery = head_of(asked, runs), self._delivery(asked, started)
-        folds = [ChatFold(head, asked.options.shown, index=i) for i in range(len(runs))]
+        charge = partial(cost, prices=self._prices) if self._chat.show_cost else None
+        folds = [ChatFold(head, asked.options.shown, index=i, charge=charge) for i in range(len(runs))]
+        told = partial(cost_header, folds)
         if len(runs) == 1:
-            return WholeAnswer(partial(self._manager.follow, runs[0]), folds[0], delivery, refuse)
-        return WholeAnswer(partial(merged, self._manager, runs), GroupFold(head, folds), delivery, refuse)
+            return WholeAnswer(partial(self._manager.follow, runs[0]), folds[0], delivery, refuse, told)
+        return WholeAnswer(partial(merged, self._manager, runs), GroupFold(head, folds), delivery, refuse, told)
 
     def _delivery(self, asked: Asked, started: Started) -> Delivery:
         return delivery_of(asked, started.runs, self._chat, started.stop)
@@ -118,6 +123,12 @@ def delivery_of(asked: Asked, runs: list[Run], chat: Chat, stop: Callable[[], No
         send_timeout=chat.send_timeout,
         on_leave=stop if options.on_disconnect == "cancel" else (lambda: None),
     )
+
+
+def cost_header(folds: list[ChatFold]) -> tuple[Header, ...]:
+    """`X-Runwire-Cost-Cents` where costs are told."""
+    cents = cost_of(folds)
+    return () if cents is None else ((b"x-runwire-cost-cents", b"%d" % cents),)
 
 
 def head_of(asked: Asked, runs: list[Run]) -> Head:

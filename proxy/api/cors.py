@@ -9,7 +9,7 @@ from proxy.api.client import Header, Reply
 _METHODS = b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _EXPOSED = (
     b"x-run-id, x-request-id, x-thread-id, retry-after, location, content-location, "
-    b"x-pagination-total, x-pagination-next, x-modelrelay-request-id"
+    b"x-pagination-total, x-pagination-next, x-modelrelay-request-id, x-runwire-cost-cents"
 )
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{0,2000}")
 _VARY: Header = (b"vary", b"origin")

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from proxy.api.asgi import Receive, Scope, Send
-from proxy.api.client import JSON, UNBUFFERED, Client, Delivery, Reply
+from proxy.api.client import JSON, UNBUFFERED, Client, Delivery, Header, Reply
 from proxy.api.pulse import Pulse
 from proxy.errors import Draining, ProxyError, StreamIncomplete
 from proxy.events import Event, Failed, RunStarted
@@ -195,10 +195,18 @@ class WholeAnswer(Generic[T]):
     """Waits for a run's end and answers in one piece; a failed run has its real status.
 
     With `delivery.keepalive` set, white space goes out in each silence of that length, or with `steady` that often
-    whatever comes. The status is 200 from then on.
+    whatever comes. The status is 200 from then on. `headers` are those that only the whole answer tells.
     """
 
-    def __init__(self, follow: Follow[T], fold: Fold[T], delivery: Delivery, refuse: Refuse) -> None:
+    def __init__(
+        self,
+        follow: Follow[T],
+        fold: Fold[T],
+        delivery: Delivery,
+        refuse: Refuse,
+        headers: Callable[[], tuple[Header, ...]] = tuple,
+    ) -> None:
+        self._headers = headers
         self._batches = follow(idle=delivery.keepalive, sink=self._take)
         self._fold = fold
         self._delivery = delivery
@@ -254,7 +262,7 @@ class WholeAnswer(Generic[T]):
                 if not client.started:
                     await client.start(200, (JSON, *UNBUFFERED, *self._delivery.headers))
                 await client.write(self._delivery.blank)
-        return Reply(status=200, headers=(JSON,), body=fold.answer())
+        return Reply(status=200, headers=(JSON, *self._headers()), body=fold.answer())
 
     def _is_due(self) -> bool:
         return asyncio.get_running_loop().time() >= self._due

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: the chunks of a stream, and the whole answer. Requests are `chat_request.py`'s.
+"""OpenAI's chat completions: the chunks of a stream. Whole answers are `chat_answer`'s, requests `chat_request`'s.
 
 Source: OpenAI's API reference for `/v1/chat/completions`, and what its clients need in practice.
 """
@@ -46,34 +46,6 @@ class Delta(Struct, frozen=True):
     tool_calls: tuple[CallDelta, ...] | UnsetType = UNSET
 
 
-class Function(Struct, frozen=True):
-    name: str
-    arguments: str
-
-
-class Call(Struct, frozen=True):
-    id: str
-    function: Function
-    type: str = "function"
-
-
-class Answer(Struct, frozen=True, kw_only=True):
-    role: str = "assistant"
-    content: str | None = None
-    refusal: None = None
-    annotations: tuple[()] = ()
-    reasoning_content: str | UnsetType = UNSET
-    reasoning: str | UnsetType = UNSET
-    tool_calls: tuple[Call, ...] | UnsetType = UNSET
-
-
-class Choice(Struct, frozen=True, kw_only=True):
-    index: int
-    message: Answer
-    logprobs: None = None
-    finish_reason: str
-
-
 class Details(Struct, frozen=True):
     cached_tokens: int = 0
 
@@ -88,16 +60,6 @@ class Tokens(Struct, frozen=True, kw_only=True):
     total_tokens: int
     prompt_tokens_details: Details
     completion_tokens_details: OutputDetails
-
-
-class Completion(Struct, frozen=True, kw_only=True):
-    id: str
-    object: str = "chat.completion"
-    created: int
-    model: str
-    system_fingerprint: None = None
-    choices: tuple[Choice, ...]
-    usage: Tokens
 
 
 class ErrorBody(Struct, frozen=True):
@@ -249,73 +211,3 @@ def finish_reason(event: Completed | Paused, presenter: Presenter) -> str:
     if isinstance(event, Completed) and event.finish_reason in CUT_SHORT:
         return event.finish_reason
     return "tool_calls" if presenter.calls else "stop"
-
-
-class ChatFold:
-    """One choice of a whole answer, folded from the same entries as a stream."""
-
-    def __init__(self, head: Head, shown: Shown, *, index: int = 0) -> None:
-        self._head = head
-        self._shown = shown
-        self._presenter = Presenter(shown)
-        self._index = index
-        self._content: list[str] = []
-        self._reasoning: list[str] = []
-        self._usage: list[Usage] = []
-        self._reason = "stop"
-        self.failed: Failed | None = None
-        """Set if the run failed: there is no answer then."""
-
-    def feed(self, entry: Entry) -> None:
-        event = entry.event
-        if type(event) is TextDelta and event.part == self._presenter.plain_part and event.text:
-            self._content.append(event.text)
-            return
-        match event:
-            case Usage():
-                self._usage.append(event)
-            case Failed():
-                self.failed = event
-            case Completed() | Paused():
-                self._add(event)
-                self._reason = finish_reason(event, self._presenter)
-            case _:
-                self._add(event)
-
-    def _add(self, event: Event) -> None:
-        for piece in self._presenter.pieces(event):
-            if piece.call is None:
-                (self._reasoning if piece.reasoning else self._content).append(piece.text)
-
-    @property
-    def usage(self) -> Usage:
-        return total(self._usage)
-
-    def answer(self) -> bytes:
-        """The whole answer, if this is its only choice."""
-        return completion(self._head, [self])
-
-    def choice(self) -> Choice:
-        calls = tuple(Call(call.call_id, Function(call.name, call.arguments)) for call in self._presenter.calls)
-        content = "".join(self._content)
-        thought = "".join(self._reasoning) if self._reasoning else UNSET
-        message = Answer(
-            content=content if content or not calls else None,
-            reasoning_content=thought if self._shown.reasoning != "reasoning" else UNSET,
-            reasoning=thought if self._shown.reasoning == "reasoning" else UNSET,
-            tool_calls=calls or UNSET,
-        )
-        return Choice(index=self._index, message=message, finish_reason=self._reason)
-
-
-def completion(head: Head, folds: list[ChatFold]) -> bytes:
-    """The whole answer as JSON."""
-    return json.encode(
-        Completion(
-            id=head.id,
-            created=head.created,
-            model=head.model,
-            choices=tuple(fold.choice() for fold in folds),
-            usage=tokens(total(fold.usage for fold in folds)),
-        )
-    )

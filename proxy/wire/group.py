@@ -6,7 +6,8 @@ import msgspec
 
 from proxy.events import Entry, Event, Failed
 from proxy.transcript import total
-from proxy.wire.chat import ChatEncoder, ChatFold, Head, completion
+from proxy.wire.chat import ChatEncoder, Head
+from proxy.wire.chat_answer import ChatFold, completion
 
 
 class Tagged(msgspec.Struct, frozen=True):

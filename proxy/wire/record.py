@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from proxy.events import FINAL, Entry, Event, Failed
 from proxy.model import Outcome, Run, RunStatus, Strategy
+from proxy.transcript import cents
 from proxy.wire.base import flat
 from proxy.wire.kwargs import Kwargs, kwargs
 
@@ -29,6 +30,8 @@ class Spent(Struct, frozen=True, kw_only=True):
     model_calls: int
     cost: float
     """In the currency of the configured prices."""
+    cost_cents: int
+    """The same in whole cents."""
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -171,6 +174,7 @@ def spent(outcome: Outcome) -> Spent:
         reasoning_tokens=usage.reasoning_tokens,
         model_calls=outcome.model_calls,
         cost=outcome.cost,
+        cost_cents=cents(outcome.cost),
     )
 
 

@@ -6,11 +6,12 @@ and each sum is rounded to whole cents, half a cent up; the total is the sum of 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import msgspec
 from msgspec import Raw, Struct
+
+from proxy.transcript import cents
 
 
 class Summary(Struct, frozen=True):
@@ -21,11 +22,6 @@ class Summary(Struct, frozen=True):
 
 encode = msgspec.json.Encoder().encode
 _summary = msgspec.json.Decoder(Summary | None)
-
-
-def cents(amount: float) -> int:
-    """Whole cents."""
-    return math.floor(amount * 100 + 0.5 + 1e-9)
 
 
 def summary_of(costs: Mapping[str, float]) -> Raw:

@@ -26,7 +26,8 @@ from proxy.events import (
     ToolResult,
     Usage,
 )
-from proxy.wire.chat import ChatEncoder, ChatFold, Head
+from proxy.wire.chat import ChatEncoder, Head
+from proxy.wire.chat_answer import ChatFold
 from proxy.wire.shown import Shown
 from tests.wire.entries import client, log, own, payloads, raw
 

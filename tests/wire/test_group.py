@@ -4,7 +4,8 @@ import msgspec
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from proxy.events import Cancelled, Completed, Event, Failed, TextDelta, Usage
-from proxy.wire.chat import ChatEncoder, ChatFold, Head
+from proxy.wire.chat import ChatEncoder, Head
+from proxy.wire.chat_answer import ChatFold
 from proxy.wire.group import GroupEncoder, GroupFold, Tagged
 from proxy.wire.shown import Shown
 from tests.wire.entries import START, log, payloads

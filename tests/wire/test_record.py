@@ -137,6 +137,7 @@ def test_the_end_shows_what_was_spent_and_why_it_ended() -> None:
         "reasoning_tokens": 1,
         "model_calls": 2,
         "cost": 0.0,
+        "cost_cents": 0,
     }
 
 
