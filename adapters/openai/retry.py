@@ -14,10 +14,14 @@ T = TypeVar("T")
 
 RETRIES = 2
 FIRST_WAIT = 0.5
+LONGEST_BUDGET = 30.0
+"""Seconds after which nothing is asked anew, though nobody waits for a first byte: a run may last for long, and an
+upstream that is away all that time is better told of."""
 
 
 async def again(failed: UpstreamError, budget: float, ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask anew after a first attempt that failed, as far as that can help and fits into `budget` seconds.
+    """Ask anew after a first attempt that failed, as far as that can help and fits into `budget` seconds, or into
+    `LONGEST_BUDGET`.
 
     Raises the last error. tenacity costs 40 µs a call, so it only comes in here: it is shown the failure as its first
     attempt.
@@ -29,7 +33,7 @@ async def again(failed: UpstreamError, budget: float, ask: Callable[[], Awaitabl
             raise earlier.pop()
         return await ask()
 
-    return await _retrying(budget)(attempt)
+    return await _retrying(min(budget, LONGEST_BUDGET))(attempt)
 
 
 def _retrying(budget: float) -> AsyncRetrying:

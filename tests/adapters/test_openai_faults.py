@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from adapters.openai import OpenAIAdapter
+from adapters.openai import OpenAIAdapter, retry
 from proxy.errors import (
     BadRequest,
     ProxyError,
@@ -132,6 +132,18 @@ def test_u07_without_a_stream_an_absurd_wait_is_passed_on_too(upstream: Upstream
     upstream.then(faults.limited("100"))
     assert ran(upstream, asked(timeout=600.0)).error.retry_after == 20
     assert len(upstream.requests) == 1
+
+
+def test_u08_nothing_is_tried_again_late_however_long_the_run_may_take(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.then(faults.limited("0.05"), faults.limited("0.2"), faults.refused(500))
+    assert ran(upstream, asked(timeout=600.0)).error is not None
+    assert len(upstream.requests) == 3
+    monkeypatch.setattr(retry, "LONGEST_BUDGET", 0.1)
+    upstream.then(faults.limited("0.05"), faults.limited("0.2"), faults.refused(500))
+    assert isinstance(ran(upstream, asked(timeout=600.0)).error, RateLimited)
+    assert len(upstream.requests) == 5
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
