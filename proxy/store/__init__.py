@@ -21,6 +21,6 @@ def connect(url: str, folder: Path) -> Store:
     file = place.removeprefix("/")
     if not place.startswith("/") or file in ("", ":memory:"):
         raise ConfigError(f"`store`: `{url[:200]}` names no file; {SCHEMES} (four slashes for an absolute path).")
-    from proxy.store.sql import SqlStore
+    from proxy.store.sqlite import SqliteStore
 
-    return SqlStore((folder / file).resolve())
+    return SqliteStore((folder / file).resolve())

@@ -1,85 +1,98 @@
-"""Connections: one that writes, and a few that read, each with threads of its own."""
+"""Databases, and the connections that read: a few, each with a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from proxy.errors import Unavailable
+from proxy.errors import ProxyError, Unavailable
+from proxy.store.saves import Saver
+from proxy.store.signals import Signal
 
 T = TypeVar("T")
 
 READERS = 3
-BUSY = 2.0
-"""Seconds that a lock of somebody else's is waited for."""
 PATIENCE = 10.0
 """Seconds after which a read is given up."""
-WRITING = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=NORMAL",
-    # Content that was deleted is overwritten: a run that keeps nothing must leave nothing in the file.
-    "PRAGMA secure_delete=ON",
-    "PRAGMA wal_autocheckpoint=4000",
-    "PRAGMA journal_size_limit=67108864",
-)
-READING = ("PRAGMA query_only=ON",)
 
 
-def sqlite_engine(path: Path, *, writes: bool) -> Engine:
-    """An engine for the one writing connection, or for the reading ones."""
-    engine = create_engine(
-        f"sqlite:///{path}",
-        poolclass=QueuePool,
-        pool_size=1 if writes else READERS,
-        max_overflow=0,
-        connect_args={"timeout": BUSY, "check_same_thread": False},
-        hide_parameters=True,  # errors are logged, content is not
-    )
+class Begun(NamedTuple):
+    """A transaction that has begun: its name in the database, if it has one, and the owners that hold their lease."""
 
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # or the driver would begin transactions at moments of its own
-        for pragma in WRITING if writes else READING:
-            connection.execute(pragma).close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
+    name: str | None
+    owners: Collection[str]
 
 
-def is_busy(error: BaseException) -> bool:
-    """True where waiting for a lock was given up: trying again at once would wait as long again."""
-    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+class Database(ABC):
+    """What a kind of database has of its own. The methods are called on the threads that use the connections."""
+
+    @abstractmethod
+    def engine(self, *, writes: bool) -> Engine:
+        """For the one writing connection, or for the reading ones."""
+
+    def saver(self, engine: Engine) -> Saver:
+        return Saver(engine)
+
+    @abstractmethod
+    def is_away(self, error: BaseException) -> bool:
+        """It takes nothing now: what was to be written together needs no try one by one."""
+
+    def is_collision(self, error: BaseException) -> bool:
+        """Another process was in the way, and will not be if it is tried again at once."""
+        return False
+
+    def refusal(self, error: BaseException) -> ProxyError | None:
+        """What the caller is told who asked for something that cannot be stored here."""
+        return None
+
+    def begin(self, connection: Connection, owners: Collection[str]) -> Begun:
+        """The first statement of a transaction that writes for these owners."""
+        return Begun(None, owners)
+
+    def publish(self, connection: Connection, signals: Sequence[Signal]) -> None:
+        """Carry signals to the other processes, once the transaction is committed."""
+
+    def was_committed(self, engine: Engine, begun: Begun) -> bool:
+        """Whether a transaction is durable all the same, whose commit has failed."""
+        return False
+
+    def cut(self) -> None:
+        """Make what is under way on the writing connection fail; called on the loop's thread. May do nothing."""
 
 
 class Reader:
     """Runs queries off the loop."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._engine = database.engine(writes=False)
         self._executor = ThreadPoolExecutor(READERS, "store-reader")
 
     async def read(self, work: Callable[..., T], *arguments: Any) -> T:
-        """`work(connection, *arguments)`. Raises `Unavailable`."""
+        """`work(connection, *arguments)`. Raises `Unavailable`, and `BadRequest` for what cannot be in the store."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(PATIENCE):
                 return await loop.run_in_executor(self._executor, self._run, work, arguments)
         except (SQLAlchemyError, TimeoutError) as error:
-            raise Unavailable("The store cannot be read now.", retry_after=1) from error
+            refusal = self._database.refusal(error)
+            raise refusal or Unavailable("The store cannot be read now.", retry_after=1) from error
 
     def _run(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        try:
+            return self._once(work, arguments)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        return self._once(work, arguments)  # on a new connection: the database was restarted while nobody asked it
+
+    def _once(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         with self._engine.begin() as connection:
             return work(connection, *arguments)
 

@@ -26,6 +26,11 @@ class Lease:
         """On the monotonic clock, which goes on while a process is stopped."""
         self._listeners: list[Callable[[bool], None]] = []
 
+    @property
+    def ends(self) -> bool:
+        """It runs out unless it is renewed: the process has joined others, who may take its runs."""
+        return self.deadline < math.inf
+
     def holds(self) -> bool:
         """True while what this process says of its runs counts."""
         return time.monotonic() < self.deadline

@@ -1,32 +1,32 @@
-"""`sqlite://`: records and logs in one file, by SQLAlchemy Core. See `proxy.store.base` for the contracts.
+"""What all SQL stores are, by SQLAlchemy Core. See `proxy.store.base` for the contracts.
 
 One thread writes, a few read, and what this process runs is answered from memory. The tables and statements are
-not SQLite's own; what is, stands in `engine.py`.
+the same for all; what a database has of its own stands in `sqlite.py` and `postgres/`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 
 import msgspec
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from proxy.errors import ConfigError
 from proxy.events import Entry
 from proxy.model import ACTIVE, Idempotency, Pause, Run, RunStatus, Thread
-from proxy.store import migrations, records
+from proxy.store import records
 from proxy.store.base import RunQuery, placed
 from proxy.store.bells import Bells
-from proxy.store.engine import Reader, sqlite_engine
+from proxy.store.engine import Reader
+from proxy.store.feeds import Sink
 from proxy.store.journal import StoreJournal
+from proxy.store.lease import Lease
 from proxy.store.livelogs import LiveLogs, Page
-from proxy.store.lock import FileLock
-from proxy.store.runlog import LiveLog, Sink
+from proxy.store.runlog import LiveLog
+from proxy.store.signals import Signals
 from proxy.store.sql_assistants import SqlAssistants
 from proxy.store.sql_crons import SqlCrons
 from proxy.store.sql_states import SqlStates
@@ -36,15 +36,15 @@ from proxy.store.writer import Call, Writer
 
 logger = structlog.get_logger(__name__)
 
-ANOTHER = "set `store` to another file, such as `sqlite:///other.db`"
 
+class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows, ABC):
+    """The store port over a SQL database; what opens it is its own."""
 
-class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows):
-    """The store port over one SQLite file, which it has to itself."""
+    shared = False
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+    def __init__(self) -> None:
+        self.lease = Lease()
+        self.signals = Signals()
         self._logs = LiveLogs(self._page)
         self._bells = Bells()
         self._opened = False
@@ -52,42 +52,23 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows):
         self._writer: Writer
         self._journal: StoreJournal
 
-    async def open(self) -> None:
-        self._take()
-        self._writer = Writer(sqlite_engine(self._path, writes=True), self._expected)
-        try:
-            await self._writer.prepare(migrations.upgrade)
-        except (SQLAlchemyError, ConfigError) as error:
-            await self._writer.release()
-            self._lock.release()
-            raise error if isinstance(error, ConfigError) else self._unusable(error) from error
-        self._reader = Reader(sqlite_engine(self._path, writes=False))
-        self._journal = StoreJournal(self._writer, self._logs)
+    @abstractmethod
+    async def open(self, *, migrate: bool = True) -> None: ...
+
+    def _read_and_write(self, writer: Writer, reader: Reader) -> None:
+        """The database is as it should be: begin."""
+        self._writer = writer
+        self._reader = reader
+        self._journal = StoreJournal(writer, self._logs)
         self._opened = True
 
     def _expected(self) -> int:
         """Runs that are not on disk yet: they will be when they end, if that is soon."""
         return len(self._journal.fresh)
 
-    def _take(self) -> None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            taken = self._lock.take()
-        except OSError as error:
-            raise self._unusable(error) from error
-        if not taken:
-            raise ConfigError(
-                f"`store`: {self._path} is in use by another server, and one SQLite file serves one server process; "
-                f"stop that one, or {ANOTHER}."
-            )
-
-    def _unusable(self, error: Exception) -> ConfigError:
-        fault = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
-        return ConfigError(f"`store`: {self._path} cannot be used ({fault}); make it writable, or {ANOTHER}.")
-
     async def ping(self) -> None:
         if self._writer.failing:
-            await self._writer.call(records.touch)
+            await self._writer.call(records.touch, fenced=False)
         await self._reader.read(records.reach)
 
     async def close(self) -> None:
@@ -99,7 +80,6 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows):
         self._logs.close()
         self._reader.close()
         await self._writer.close()
-        self._lock.release()
 
     async def insert(self, run: Run, *, idempotency: Idempotency | None = None, thread: Thread | None = None) -> Run:
         if not run.temporary:

@@ -19,7 +19,7 @@ from langgraph_sdk.schema import StreamPart
 
 from proxy.events import Completed, RunStarted, TextDelta
 from proxy.model import Run, RunStatus, new_id
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 from tests.e2e.house import HERE, Server, serving
 
 GRAPHS = HERE.parent / "adapters" / "native_graphs.py"
@@ -366,7 +366,7 @@ def test_a_reader_whose_place_was_taken_over_is_told_of_the_gap(tmp_path: Path) 
     urls: list[str] = []
 
     async def prepare() -> None:
-        store = SqlStore(tmp_path / "runs.db")
+        store = SqliteStore(tmp_path / "runs.db")
         await store.open()
         run = Run(
             run_id=run_id, thread_id=thread, agent="actor", status=RunStatus.RUNNING, turn_id=run_id, created_at=now

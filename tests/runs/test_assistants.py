@@ -18,7 +18,7 @@ from proxy.runs.assistants import AssistantQuery, Assistants, Revision, system_i
 from proxy.settings import Agent as AgentSettings
 from proxy.store.base import Store, ThreadQuery
 from proxy.store.memory import MemoryStore
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 from proxy.testing.threads import new_thread
 from tests.runs.house import Scenario
 
@@ -261,8 +261,8 @@ def test_the_threads_of_an_assistant_go_with_it_if_asked() -> None:
 
 
 def test_an_assistant_whose_agent_is_gone_is_still_there_but_cannot_run(tmp_path: Path) -> None:
-    async def opened(*names: str) -> tuple[Assistants, SqlStore]:
-        store = SqlStore(tmp_path / "runs.db")
+    async def opened(*names: str) -> tuple[Assistants, SqliteStore]:
+        store = SqliteStore(tmp_path / "runs.db")
         await store.open()
         return office(*names, store=store), store
 

@@ -17,7 +17,7 @@ from proxy.model import Cron, Thread, new_id
 from proxy.runs.crons import AT_ONCE, CronQuery, Crons
 from proxy.store.base import Store
 from proxy.store.memory import MemoryStore
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 MINUTE = 60.0
@@ -101,7 +101,7 @@ def test_times_that_were_missed_fire_once_together() -> None:
 
 def test_of_many_servers_on_one_store_one_fires(tmp_path: Path) -> None:
     async def scene() -> None:
-        store = SqlStore(tmp_path / "runs.db")
+        store = SqliteStore(tmp_path / "runs.db")
         await store.open()
         bench = Bench(store)
         servers = [bench.another() for _ in range(5)]

@@ -19,7 +19,7 @@ from proxy.runs.order import Order
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Limits, Runs
 from proxy.store.base import Store
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 from proxy.testing import Script
 from tests.runs.house import House, house
 
@@ -228,7 +228,7 @@ class Served:
 
     def __init__(self, file: Path) -> None:
         self.script = Script()
-        self.store: Store = SqlStore(file)
+        self.store: Store = SqliteStore(file)
         agents = Agents([Agent(name="agent", adapter=self.script, settings=AgentSettings(adapter="test"))])
         self.manager = RunManager(self.store, agents, Runs(cancel_grace=0.2))
 

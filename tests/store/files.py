@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqlStore]:
-    store = SqlStore(path)
+async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path)
     await store.open()
     try:
         yield store
@@ -20,7 +20,7 @@ async def opened(path: Path) -> AsyncIterator[SqlStore]:
         await store.close()
 
 
-def on(path: Path, act: Callable[[SqlStore], Awaitable[None]]) -> None:
+def on(path: Path, act: Callable[[SqliteStore], Awaitable[None]]) -> None:
     """Do this with the store in that file, which is opened for it and closed again."""
 
     async def run() -> None:

@@ -15,7 +15,7 @@ import pytest
 from proxy.errors import ProxyError, Unavailable
 from proxy.events import Completed, Failed
 from proxy.model import RunStatus
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 from proxy.testing.runs import all_of, ended, finished, followed, ids, new_run, seqs, word
 from tests.store.files import on
 
@@ -26,7 +26,7 @@ KILLED = """
 import asyncio, sys
 from pathlib import Path
 from proxy.events import Completed
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 from proxy.testing.runs import ended, new_run, say
 
 async def write(store):
@@ -39,7 +39,7 @@ async def write(store):
         sys.stdout.flush()
 
 async def main():
-    store = SqlStore(Path(sys.argv[1]))
+    store = SqliteStore(Path(sys.argv[1]))
     await store.open()
     await asyncio.gather(*(write(store) for _ in range(8)))
 
@@ -60,7 +60,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
-    async def check(store: SqlStore) -> None:
+    async def check(store: SqliteStore) -> None:
         for line in acknowledged:
             run = await store.get("default", line.strip())
             assert run is not None
@@ -71,10 +71,10 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_told_in_time_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.store.engine.BUSY", 0.05)
+    monkeypatch.setattr("proxy.store.sqlite.BUSY", 0.05)
     path = tmp_path / "runs.db"
 
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         run, other = new_run(), new_run()
         log = store.begin(run, inserted=False)
         reader = asyncio.ensure_future(followed(store, run.run_id))
@@ -102,12 +102,12 @@ def test_a_locked_database_is_told_in_time_and_recovers(tmp_path: Path, monkeypa
 def test_an_end_that_was_given_up_is_written_once_the_store_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.store.engine.BUSY", 0.01)
+    monkeypatch.setattr("proxy.store.sqlite.BUSY", 0.01)
     path = tmp_path / "runs.db"
     run = new_run()
     lost = Failed(code="store_unavailable", message="")
 
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         await store.insert(run)
         log = store.begin(run, inserted=True)
         reader = asyncio.ensure_future(followed(store, run.run_id))
@@ -122,7 +122,7 @@ def test_an_end_that_was_given_up_is_written_once_the_store_is_back(
             assert found is not None
             assert found.ended
 
-    async def after(store: SqlStore) -> None:
+    async def after(store: SqliteStore) -> None:
         assert await store.unfinished() == []
         assert [entry.event for entry in await followed(store, run.run_id)] == [word("0"), lost]
 
@@ -135,11 +135,11 @@ import asyncio, resource, sys
 from pathlib import Path
 from proxy.errors import Unavailable
 from proxy.events import Completed
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 from proxy.testing.runs import all_of, ended, finished, followed, new_run, seqs, word
 
 async def main():
-    store = SqlStore(Path(sys.argv[1]))
+    store = SqliteStore(Path(sys.argv[1]))
     await store.open()
     kept = await finished(store, new_run())
     journal = Path(sys.argv[1] + "-wal").stat().st_size
@@ -182,7 +182,7 @@ def test_a_full_disk_is_told_and_works_again_when_there_is_room(tmp_path: Path) 
 
 
 def test_a_write_that_cannot_be_does_not_take_others_with_it(tmp_path: Path) -> None:
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         run = new_run()
         await store.insert(run)
         good = [new_run() for _ in range(5)]
@@ -195,7 +195,7 @@ def test_a_write_that_cannot_be_does_not_take_others_with_it(tmp_path: Path) -> 
 
 
 def test_a_log_that_cannot_be_written_does_not_take_others_with_it(tmp_path: Path) -> None:
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         bad = store.begin(new_run(), inserted=False)
         bad.append(word("half a character: \ud800"))
         outcomes = await asyncio.gather(
@@ -212,7 +212,7 @@ def test_a_log_that_cannot_be_written_does_not_take_others_with_it(tmp_path: Pat
 def test_a_damaged_segment_is_never_passed_off_as_an_entry(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
 
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         run = await finished(store, new_run())
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("UPDATE segments SET body = substr(body, 1, length(body) - 9)")

@@ -23,7 +23,7 @@ from proxy.events import Completed, Failed
 from proxy.model import Idempotency, RunStatus
 from proxy.store import connect, migrations, tables
 from proxy.store.base import Store
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 from proxy.testing import STORE_PROMISES, check_store
 from proxy.testing.runs import Promise, all_of, ended, followed, new_run, pause_of, say, seqs, word
 from tests.store.files import on
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("promise", STORE_PROMISES, ids=lambda promise: promise.__name__)
 def test_sqlite_keeps_the_promise(promise: Promise, tmp_path: Path) -> None:
     numbers = itertools.count()
-    asyncio.run(check_store(lambda: SqlStore(tmp_path / f"{next(numbers)}.db"), [promise]))
+    asyncio.run(check_store(lambda: SqliteStore(tmp_path / f"{next(numbers)}.db"), [promise]))
 
 
 def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
     pause = pause_of(run)
     kept: list[object] = []
 
-    async def before(store: SqlStore) -> None:
+    async def before(store: SqliteStore) -> None:
         await store.insert(run, idempotency=Idempotency(key="k", fingerprint="f"))
         log = store.begin(run, inserted=True)
         await say(log, range(5000))
@@ -50,7 +50,7 @@ def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
         kept.append(await store.get("default", run.run_id))
         kept.append(await all_of(store, run.run_id))
 
-    async def after(store: SqlStore) -> None:
+    async def after(store: SqliteStore) -> None:
         assert await store.get("default", run.run_id) == kept[0]
         assert await all_of(store, run.run_id) == kept[1]
         assert seqs(await followed(store, run.run_id)) == list(range(1, 5002))
@@ -65,11 +65,11 @@ def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
 def test_a_run_that_was_not_settled_is_found_unfinished_and_can_be_ended(tmp_path: Path) -> None:
     inserted, begun = new_run(), new_run()
 
-    async def before(store: SqlStore) -> None:
+    async def before(store: SqliteStore) -> None:
         await store.insert(inserted)
         await say(store.begin(begun, inserted=False), range(3))
 
-    async def after(store: SqlStore) -> None:
+    async def after(store: SqliteStore) -> None:
         found = {run.run_id: (run, last) for run, last in await store.unfinished()}
         assert found == {inserted.run_id: (inserted, 0), begun.run_id: (begun, 3)}
         log = store.begin(begun, inserted=True, after=10_003)
@@ -88,7 +88,7 @@ def test_a_run_that_was_not_settled_is_found_unfinished_and_can_be_ended(tmp_pat
 def test_a_short_run_is_one_record_and_one_segment(tmp_path: Path) -> None:
     changes: list[tuple[int, int]] = []
 
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         run = new_run()
         log = store.begin(run, inserted=False)
         await say(log, range(3))
@@ -102,9 +102,9 @@ def test_a_short_run_is_one_record_and_one_segment(tmp_path: Path) -> None:
 
 
 def test_a_second_server_on_the_file_is_refused(tmp_path: Path) -> None:
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         with pytest.raises(ConfigError, match=r"runs\.db is in use by another server.*set `store` to another file"):
-            await SqlStore(tmp_path / "runs.db").open()
+            await SqliteStore(tmp_path / "runs.db").open()
         await store.ping()
 
     on(tmp_path / "runs.db", act)
@@ -117,21 +117,21 @@ def test_a_read_only_file_is_refused(tmp_path: Path) -> None:
     on(path, lambda store: store.ping())
     path.chmod(0o444)
     with pytest.raises(ConfigError, match="make it writable"):
-        asyncio.run(SqlStore(path).open())
+        asyncio.run(SqliteStore(path).open())
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("these are notes, " * 100)
     with pytest.raises(ConfigError, match=r"notes\.txt cannot be used \(file is not a database\).*set `store`"):
-        asyncio.run(SqlStore(path).open())
+        asyncio.run(SqliteStore(path).open())
     assert path.read_text().startswith("these are notes")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"runs\.db cannot be used .*make it writable, or set `store`"):
-        asyncio.run(SqlStore(tmp_path / "file" / "runs.db").open())
+        asyncio.run(SqliteStore(tmp_path / "file" / "runs.db").open())
 
 
 def test_the_schema_of_a_newer_version_is_refused(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_the_schema_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         connection.commit()
     for _ in range(2):
         with pytest.raises(ConfigError, match="newer version of Runwire"):
-            asyncio.run(SqlStore(path).open())
+            asyncio.run(SqliteStore(path).open())
 
 
 def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ assert "alembic" not in sys.modules
 def test_content_that_is_not_kept_leaves_the_file(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
 
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         for number in range(30):
             run = new_run(input=msgspec.Raw(b'"pa55word"'))
             log = store.begin(run, inserted=bool(number % 2))
@@ -194,7 +194,7 @@ def test_content_that_is_not_kept_leaves_the_file(tmp_path: Path) -> None:
 def test_a_log_is_written_soon_without_being_settled(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
 
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         log = store.begin(new_run(), inserted=False)
         log.append(word("0"))
         with closing(sqlite3.connect(path)) as connection:
@@ -230,13 +230,13 @@ def test_a_url_that_names_no_store_is_refused_with_the_cure(url: str, tmp_path: 
 def test_many_runs_that_end_together_are_all_there_with_their_logs(tmp_path: Path) -> None:
     runs = [new_run() for _ in range(100)]
 
-    async def before(store: SqlStore) -> None:
+    async def before(store: SqliteStore) -> None:
         logs = [store.begin(run, inserted=False) for run in runs]
         for log in logs:
             log.append(word("hello"))
         assert all(await asyncio.gather(*(log.settle(Completed(), ended(log.run)) for log in logs)))
 
-    async def after(store: SqlStore) -> None:
+    async def after(store: SqliteStore) -> None:
         for run in runs:
             found = await store.get("default", run.run_id)
             assert found is not None

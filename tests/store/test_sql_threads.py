@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from proxy.events import Completed
 from proxy.model import Lifetime, ThreadOutcome, ThreadStatus
 from proxy.store import migrations
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 from proxy.testing.runs import ended, new_run
 from proxy.testing.threads import new_thread
 from tests.store.files import on
@@ -41,7 +41,7 @@ def test_a_store_from_before_threads_is_brought_up_to_date(tmp_path: Path) -> No
         )
         connection.commit()
 
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         assert await store.get("default", "r") is not None
         assert await store.get_thread("default", "t") is None
         await store.insert_thread(new_thread(thread_id="t"))
@@ -61,7 +61,7 @@ def test_lifetimes_from_before_they_were_looked_after_run_out_all_the_same(tmp_p
         )
         connection.commit()
 
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         assert await store.expired_threads(91.0, limit=9) == []
         [thread] = await store.expired_threads(92.0, limit=9)
         assert (thread.thread_id, thread.lifetime) == ("mortal", Lifetime(ttl=1.5))
@@ -73,12 +73,12 @@ def test_a_thread_is_there_after_a_restart_as_its_last_run_left_it(tmp_path: Pat
     thread = new_thread(metadata={"k": "v"})
     outcome = ThreadOutcome(status=ThreadStatus.INTERRUPTED, values=Raw(b'{"n":1}'))
 
-    async def before(store: SqlStore) -> None:
+    async def before(store: SqliteStore) -> None:
         await store.insert_thread(thread)
         run = new_run(thread_id=thread.thread_id)
         await store.begin(run, inserted=False).settle(Completed(), ended(run), thread=outcome)
 
-    async def after(store: SqlStore) -> None:
+    async def after(store: SqliteStore) -> None:
         known = await store.get_thread("default", thread.thread_id)
         assert known is not None
         assert (known.metadata, known.outcome) == ({"k": "v"}, outcome)
@@ -90,11 +90,11 @@ def test_a_thread_is_there_after_a_restart_as_its_last_run_left_it(tmp_path: Pat
 def test_a_run_that_a_process_left_keeps_its_thread_busy_until_it_is_ended(tmp_path: Path) -> None:
     thread, run = new_thread(), new_run()
 
-    async def before(store: SqlStore) -> None:
+    async def before(store: SqliteStore) -> None:
         await store.insert_thread(thread)
         await store.insert(new_run(run_id=run.run_id, thread_id=thread.thread_id))
 
-    async def after(store: SqlStore) -> None:
+    async def after(store: SqliteStore) -> None:
         known = await store.get_thread("default", thread.thread_id)
         assert known is not None
         assert known.status is ThreadStatus.BUSY
@@ -109,7 +109,7 @@ def test_a_run_that_a_process_left_keeps_its_thread_busy_until_it_is_ended(tmp_p
 
 
 def test_a_hidden_thread_leaves_no_row(tmp_path: Path) -> None:
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         run = new_run(temporary=True)
         await store.begin(run, inserted=False).settle(Completed(), ended(run))
 

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from proxy.errors import Unavailable
 from proxy.model import new_id
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 from proxy.store.tables import metadata
 from proxy.store.workflow import Advance, EventQuery
 from proxy.testing.workflows import LATER, events_from, followed, new_workflow, seqs, start_of, went_on
@@ -26,7 +26,7 @@ def test_a_waiting_run_is_there_after_a_restart_and_goes_on(tmp_path: Path) -> N
     run = new_workflow(session_id=session.session_id)
     kept: list[object] = []
 
-    async def before(store: SqlStore) -> None:
+    async def before(store: SqliteStore) -> None:
         await store.insert_session(session)
         stored = await store.start_workflow(start_of(run, key="k", events=events_from(1, "run_compiled")))
         assert stored.last_seq == 1
@@ -36,7 +36,7 @@ def test_a_waiting_run_is_there_after_a_restart_and_goes_on(tmp_path: Path) -> N
         assert await store.take_results("default", run.run_id, [RESULT])
         kept.append(waiting)
 
-    async def after(store: SqlStore) -> None:
+    async def after(store: SqliteStore) -> None:
         [found] = await store.open_workflows()
         assert found == kept[0]
         assert await store.workflow_state("default", run.run_id) == b"state"
@@ -59,7 +59,7 @@ def test_a_waiting_run_is_there_after_a_restart_and_goes_on(tmp_path: Path) -> N
 def test_what_is_swept_or_deleted_leaves_no_row(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
 
-    async def act(store: SqlStore) -> None:
+    async def act(store: SqliteStore) -> None:
         session = Session(session_id=new_id())
         await store.insert_session(session)
         run = await store.start_workflow(start_of(new_workflow(session_id=session.session_id), state=b"s"))
@@ -81,10 +81,10 @@ def test_a_step_that_cannot_be_stored_whole_leaves_nothing(tmp_path: Path) -> No
     path = tmp_path / "runs.db"
     run = new_workflow()
 
-    async def before(store: SqlStore) -> None:
+    async def before(store: SqliteStore) -> None:
         await store.start_workflow(start_of(run, state=b"old"))
 
-    async def after(store: SqlStore) -> None:
+    async def after(store: SqliteStore) -> None:
         step = Advance(run=run, events=events_from(1, "a", "b"), state=b"new", outputs={"x": b"1"})
         with pytest.raises(Unavailable):
             await store.advance(step)

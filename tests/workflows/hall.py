@@ -17,7 +17,7 @@ from proxy.runs.manager import RunManager
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Limits, Price, Runs
 from proxy.store.memory import MemoryStore
-from proxy.store.sql import SqlStore
+from proxy.store.sqlite import SqliteStore
 from proxy.store.workflow import EventQuery
 from proxy.testing import Script, ScriptedRun
 from proxy.wire.workflow_schemas import run_event
@@ -43,7 +43,7 @@ class Hall:
     """An engine and its manager, over a store that may outlive them. The agents are `script`, `echo` and `extra`."""
 
     def __init__(
-        self, store: MemoryStore | SqlStore, extra: dict[str, Adapter], limits: Limits, policy: Policy
+        self, store: MemoryStore | SqliteStore, extra: dict[str, Adapter], limits: Limits, policy: Policy
     ) -> None:
         self.store = store
         self.adapter = Script()
@@ -119,7 +119,7 @@ def text(value: Any) -> str:
 
 @asynccontextmanager
 async def hall(
-    store: MemoryStore | SqlStore | None = None,
+    store: MemoryStore | SqliteStore | None = None,
     *,
     limits: Limits | None = None,
     policy: Policy | None = None,

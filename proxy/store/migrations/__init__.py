@@ -14,18 +14,25 @@ from proxy.errors import ConfigError
 
 HERE = Path(__file__).parent
 HEAD = "0006"
+ALONE = """
+SET LOCAL lock_timeout = 0;
+SET LOCAL statement_timeout = 0;
+SELECT pg_advisory_xact_lock(hashtextextended('runwire migrations ' || current_schema(), 0));
+"""
+"""Of many processes that start at once, one brings a schema up to date, and the others wait for it."""
 
 
 def upgrade(connection: Connection) -> None:
     """Bring the schema to `HEAD`, within the caller's transaction. Raises `ConfigError` for a newer schema."""
+    if current(connection) == HEAD:
+        return
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(ALONE)
     version = current(connection)
     if version == HEAD:
         return
     if version is not None and version not in known():
-        raise ConfigError(
-            f"`store`: a newer version of Runwire made its schema ({version[:40]}); "
-            "install that version, or name another database."
-        )
+        raise newer(version)
     from alembic import command
     from alembic.config import Config
 
@@ -33,6 +40,25 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, HEAD)
+
+
+def check(connection: Connection) -> None:
+    """Raises `ConfigError` where the schema is another than `HEAD`."""
+    version = current(connection)
+    if version is not None and version not in known():
+        raise newer(version)
+    if version != HEAD:
+        raise ConfigError(
+            f"`store`: its schema is {'missing' if version is None else f'of an older version ({version})'}; "
+            "run `runwire migrate`, or set `migrate: true`."
+        )
+
+
+def newer(version: str) -> ConfigError:
+    return ConfigError(
+        f"`store`: a newer version of Runwire made its schema ({version[:40]}); "
+        "install that version, or name another database."
+    )
 
 
 def current(connection: Connection) -> str | None:
