@@ -11,13 +11,13 @@ from msgspec import Raw, Struct
 
 from proxy.api.runs import tenant_of
 from proxy.api.workflows.asked import id_of, query_of
+from proxy.api.workflows.folds import Folds
 from proxy.errors import BadRequest, NotFound
 from proxy.wire.workflow_body import PendingTools, Tasks, ToolDetail
-from proxy.wire.workflow_fold import Extras, RunFold
+from proxy.wire.workflow_fold import Extras
 from proxy.wire.workflow_run import Snapshot, Steps, tool_detail
-from proxy.workflow_model import WorkflowRun
 from proxy.workflows.costs import cents_in
-from proxy.workflows.journal import EventQuery, Journal
+from proxy.workflows.journal import Journal
 from proxy.workflows.memory import OUTPUTS
 from proxy.workflows.plans import Plans
 from proxy.workflows.spec import Node
@@ -40,38 +40,35 @@ class Shown(Struct, frozen=True):
 
 
 def routes(journal: Journal, plans: Plans) -> list[HTTPRouteHandler]:
-    async def folded(request: Request[Any, Any, Any], run_id: str) -> tuple[WorkflowRun, RunFold]:
-        run = await journal.run(tenant_of(request), id_of(run_id, "run"))
-        return await fold_of(journal, run)
+    folds = Folds(journal)
 
     @get("/runs/{run_id:str}")
     async def show_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> Snapshot:
         steps = query_of(request, Shown).steps
-        run, fold = await folded(request, run_id)
-        plan = await plans.get(run.tenant, run.plan_hash)
-        values = {name: Raw(body) for name, body in (await journal.outputs(run)).items()}
-        extras = Extras(
-            nodes=tuple((node.id, kind_of(node)) for node in plan.workflow.nodes),
-            values=values,
-            outputs=values.get(OUTPUTS, Raw(b"{}")),
-            cents=cents_in(run.summary),
-            steps=steps,
-        )
-        return fold.snapshot(extras)
+        async with folds.of(tenant_of(request), id_of(run_id, "run")) as (run, fold):
+            plan = await plans.get(run.tenant, run.plan_hash)
+            values = {name: Raw(body) for name, body in (await journal.outputs(run)).items()}
+            extras = Extras(
+                nodes=tuple((node.id, kind_of(node)) for node in plan.workflow.nodes),
+                values=values,
+                outputs=values.get(OUTPUTS, Raw(b"{}")),
+                cents=cents_in(run.summary),
+                steps=steps,
+            )
+            return fold.snapshot(extras)
 
     @get("/runs/{run_id:str}/pending-tools")
     async def list_pending_tools(request: Request[Any, Any, Any], run_id: FromPath[str]) -> PendingTools:
-        _, fold = await folded(request, run_id)
-        return fold.pending()
+        async with folds.of(tenant_of(request), id_of(run_id, "run")) as (_, fold):
+            return fold.pending()
 
-    return [show_run, list_pending_tools, *details(journal)]
+    return [show_run, list_pending_tools, *details(journal, folds)]
 
 
-def details(journal: Journal) -> list[HTTPRouteHandler]:
+def details(journal: Journal, folds: Folds) -> list[HTTPRouteHandler]:
     async def steps_of(request: Request[Any, Any, Any], run_id: str) -> Steps:
-        run = await journal.run(tenant_of(request), id_of(run_id, "run"))
-        _, fold = await fold_of(journal, run)
-        return fold.steps()
+        async with folds.of(tenant_of(request), id_of(run_id, "run")) as (_, fold):
+            return fold.steps()
 
     @get("/runs/{run_id:str}/steps")
     async def list_steps(request: Request[Any, Any, Any], run_id: FromPath[str]) -> Steps:
@@ -94,15 +91,6 @@ def details(journal: Journal) -> list[HTTPRouteHandler]:
         return Tasks()
 
     return [list_steps, show_tool_call, list_tasks]
-
-
-async def fold_of(journal: Journal, run: WorkflowRun) -> tuple[WorkflowRun, RunFold]:
-    """The log of a run as far as it has come, folded, and the record of that time or later."""
-    fold = RunFold()
-    async for batch in journal.follow(EventQuery(tenant=run.tenant, run_id=run.run_id, wait=False), idle=0):
-        for event in batch:
-            fold.feed(event.body)
-    return await journal.run(run.tenant, run.run_id), fold
 
 
 def kind_of(node: Node) -> str:
