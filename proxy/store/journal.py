@@ -11,17 +11,22 @@ from collections.abc import Callable
 
 import structlog
 
-from proxy.errors import Unavailable
+from proxy.errors import LeaseLost, Unavailable
 from proxy.events import Entry
 from proxy.model import Pause, Run, ThreadOutcome
+from proxy.store.live import Live
 from proxy.store.livelogs import LiveLogs
 from proxy.store.runlog import LiveLog
-from proxy.store.writer import Save, Writer, is_outage, reason
+from proxy.store.saves import Save
+from proxy.store.signals import Topic
+from proxy.store.writer import Writer, is_outage, reason
 
 logger = structlog.get_logger(__name__)
 
 FLUSH = 0.2
-"""Seconds that an entry waits for others to be written with."""
+"""Seconds that an entry waits for others to be written with, where nobody waits for it to be written."""
+SOON = 0.05
+"""The same, where other processes read what is written."""
 BACKOFF = 1.0
 """Seconds from a write that failed to the next."""
 
@@ -45,9 +50,10 @@ class Flight(Save):
 
 
 class StoreJournal:
-    """The `Journal` of logs that a `Writer` keeps."""
+    """The `Journal` of logs that a `Writer` keeps. In a `shared` store it tells other processes what is written, and
+    by `live` also what is not yet."""
 
-    def __init__(self, writer: Writer, logs: LiveLogs) -> None:
+    def __init__(self, writer: Writer, logs: LiveLogs, *, shared: bool = False, live: Live | None = None) -> None:
         self.fresh: dict[str, LiveLog] = {}
         """Logs whose record is not in the store yet."""
         self._writer = writer
@@ -56,7 +62,9 @@ class StoreJournal:
         self._waiting: dict[str, LiveLog] = {}
         self._flights: dict[str, Flight] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._delay = FLUSH
+        self._failing = False
+        self._shared = shared
+        self._live = live
 
     def begin(self, log: LiveLog) -> None:
         self._logs.add(log)
@@ -66,10 +74,22 @@ class StoreJournal:
     def queue(self, log: LiveLog) -> None:
         self._waiting[log.run.run_id] = log
         if self._timer is None:
-            self._timer = self._loop.call_later(self._delay, self.flush)
+            self._timer = self._loop.call_later(self._delay(), self.flush)
+        if self._live is not None:
+            self._live.show(log)
+
+    def _delay(self) -> float:
+        if self._failing:
+            return BACKOFF
+        return SOON if self._tells else FLUSH
+
+    @property
+    def _tells(self) -> bool:
+        """Other processes can know only from the store what a log says."""
+        return self._shared and not (self._live is not None and self._live.up)
 
     def hurry(self) -> None:
-        if self._delay == FLUSH:
+        if not self._failing:
             self.flush()
 
     def flush(self) -> None:
@@ -79,11 +99,11 @@ class StoreJournal:
             self._timer = None
         logs, self._waiting = self._waiting, {}
         for log in logs.values():
-            if log.last > log.stored and log.run.run_id not in self._flights:
+            if log.last > log.stored and not log.lost and log.run_id not in self._flights:
                 self._save(log)
 
     async def store(self, log: LiveLog) -> None:
-        """Write the log now, its record included. Raises `Unavailable`."""
+        """Write the log now, its record included. Raises `Unavailable` and `LeaseLost`."""
         flight = self._flights.get(log.run.run_id) or self._save(log)
         await asyncio.shield(flight.done)
         if flight.error is not None:
@@ -116,6 +136,8 @@ class StoreJournal:
         if flight.final is not None:
             flight.entries.append(flight.final)
         flight.insert = not log.inserted
+        flight.owner = log.fence
+        flight.signals = [(Topic.LOG, flight.run_id)] if self._tells else ()
         self._writer.send(flight)
 
     def _landed(self, flight: Flight) -> None:
@@ -131,21 +153,26 @@ class StoreJournal:
 
     def _written(self, flight: Flight) -> None:
         log, final, run = flight.log, flight.final, flight.run
-        self._delay = FLUSH
+        self._failing = False
         self.fresh.pop(flight.run_id, None)
         if final is not None and run is not None:
             self._waiting.pop(flight.run_id, None)  # or what has ended would stay in memory for nothing
             log.finish(final, run)
         else:
             log.written(flight.entries[-1].seq if flight.entries else log.stored, flight.size)
+        if self._live is not None:
+            self._live.show(log)
         if log.ended and log.stored == log.last:
             self._logs.retire(flight.run_id)
 
     def _failed(self, flight: Flight) -> None:
+        if isinstance(flight.error, LeaseLost):
+            self.fresh.pop(flight.run_id, None)
+            self._logs.lose(flight.log)
         if flight.final is not None:
             flight.log.reopen()
         if flight.error is not None and is_outage(flight.error):
-            self._delay = BACKOFF
+            self._failing = True
             self.queue(flight.log)
 
     async def close(self) -> None:
@@ -153,7 +180,7 @@ class StoreJournal:
         self.flush()
         try:
             for log in self._logs.all():
-                while log.last > log.stored or log.run.run_id in self.fresh:
+                while not log.lost and (log.last > log.stored or log.run_id in self.fresh):
                     await self.store(log)
         except Unavailable as error:
             logger.warning("logs were lost: the store cannot be written", error=reason(error))

@@ -13,12 +13,13 @@ from proxy.errors import Busy, Conflict, NotWaiting
 from proxy.events import NULL, Entry
 from proxy.model import ACTIVE, Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome
 from proxy.store.base import CANCELLED_KEY, KEY_AGE, SWEEP, RunQuery, ThreadQuery, joined, placed
+from proxy.store.feeds import Sink
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.memory_assistants import MemoryAssistants
 from proxy.store.memory_crons import MemoryCrons
 from proxy.store.memory_states import MemoryStates
 from proxy.store.memory_workflows import MemoryWorkflows
-from proxy.store.runlog import LiveLog, Sink
+from proxy.store.runlog import LiveLog
 
 
 class Used(msgspec.Struct, frozen=True):

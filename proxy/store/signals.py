@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from urllib.parse import quote, unquote
+
+from proxy.model import Run
 
 Hear = Callable[[str], None]
 
@@ -21,7 +24,7 @@ class Topic(StrEnum):
     LOG = "l"
     """A run's log has grown or its record has changed: its id."""
     THREAD = "t"
-    """A run was made on a thread: `thread_key` of it, a space, the run's id."""
+    """A run was made on a thread: both, as `made` writes and `made_on` reads them."""
     WORKFLOW = "w"
     """A workflow run's log has grown, or somebody wants something of it: its id."""
     CRONS = "s"
@@ -29,6 +32,19 @@ class Topic(StrEnum):
 
 
 Signal = tuple[Topic, str]
+ANY = ""
+"""Stands for all names where it is not known which: signals may have been lost."""
+
+
+def made(run: Run) -> Signal:
+    """A run was made on its thread."""
+    return Topic.THREAD, " ".join(quote(part, safe="") for part in (run.tenant, run.thread_id, run.run_id))
+
+
+def made_on(name: str) -> tuple[str, str, str]:
+    """Tenant, thread and run that such a signal names."""
+    tenant, thread_id, run_id = (unquote(part) for part in name.split(" "))
+    return tenant, thread_id, run_id
 
 
 class Signals:

@@ -1,0 +1,35 @@
+"""The port for what is faster than the store: entries as they are said, and signals, shown to other processes.
+
+It may be away, and forget everything: whoever misses something finds it in the store a little later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from proxy.store.lease import Lease
+from proxy.store.runlog import LiveLog
+from proxy.store.signals import Signal, Signals
+from proxy.store.tails import Tails, Watch
+
+
+class Live(Watch, Protocol):
+    """What a shared store takes beside itself. All of it is for the loop's thread."""
+
+    up: bool
+    """It is there, as far as is known."""
+
+    async def open(self, tails: Tails, signals: Signals, lease: Lease) -> None:
+        """Begin to hear others: feed the tails, and ring the signals. Raises nothing if it is away: it comes back."""
+        ...
+
+    def show(self, log: LiveLog) -> None:
+        """Show to others soon what this log says and is on disk of it; sets `log.told`. Nothing past the lease."""
+        ...
+
+    def tell(self, signals: Sequence[Signal]) -> bool:
+        """Carry signals to other processes. False if it is away: somebody else has to."""
+        ...
+
+    async def close(self) -> None: ...
