@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.alone import alone
+
 
 def needed(*programs: str) -> None:
     """Skip where one of these programs is not there; on CI they must be."""
@@ -24,7 +26,8 @@ def fetched(folder: Path) -> None:
     needed("node", "npm")
     lock = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
     stamp = folder / "node_modules" / ".lock"
-    if not stamp.exists() or stamp.read_text() != lock:
-        command = ["npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-progress", "--loglevel=error"]
-        subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL)
-        stamp.write_text(lock)
+    with alone(f"npm-{folder.name}"):
+        if not stamp.exists() or stamp.read_text() != lock:
+            command = ["npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-progress", "--loglevel=error"]
+            subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL)
+            stamp.write_text(lock)

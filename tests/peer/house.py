@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.alone import alone
 from tests.e2e.house import serving
 from tests.peer.graphs import NAMES
 
@@ -40,6 +41,11 @@ class Place:
 
 def installed() -> Path:
     """The `langgraph` command of the pinned version, installed when the pins have changed."""
+    with alone("peer"):
+        return _installed()
+
+
+def _installed() -> Path:
     stamp = VENV / "pins"
     pins = hashlib.sha256(PINS.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != pins:
