@@ -29,6 +29,7 @@ ENDPOINTS = {
     "GET /runs/{run_id}/events": "its log, a line an entry; ?wait=1 follows it",
     "POST /runs/{run_id}/cancel": "stops it; ?wait=1 waits for its end",
     "POST /threads/{thread_id}/runs/stream": "LangGraph's runs API: a run of a thread, as a stream",
+    "POST /api/v1/runs": "the workflow dialect of ModelRelay's SDKs: a run of a workflow, in the background",
     "GET /docs": "all routes of the runs API; /openapi.json is the same for programs",
     "GET /health": "the server is alive",
     "GET /ready": "the server takes work",
