@@ -25,6 +25,7 @@ from adapters.langgraph.load import Graph, Loaded, Source
 from adapters.langgraph.memories import LangGraphMemories
 from adapters.langgraph.native import EVENTS, halts, located, streamed, with_events
 from adapters.langgraph.options import GraphOptions
+from adapters.langgraph.resume import halted, is_halted, left_by, remember, untaken
 from adapters.langgraph.threads import Threads
 from adapters.langgraph.translate import MODES, Translator
 from proxy.adapter import Adapter, Native, RunInput, Site
@@ -42,6 +43,7 @@ class LangGraphAdapter(Adapter):
 
     Options: ClassVar[type[msgspec.Struct]] = GraphOptions
     native: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
     options: GraphOptions
     threads: Threads
     blueprint: Drawing
@@ -86,7 +88,7 @@ class LangGraphAdapter(Adapter):
             graph = loaded.graph.copy({"checkpointer": self._fenced(run, saver, stack), "store": store})
             config["callbacks"] = [translator.meter]
             try:
-                async with aclosing(await self._parts(run, loaded, graph, config)) as parts:
+                async with aclosing(await self._parts(run, loaded, graph, config, saver)) as parts:
                     async for part in parts:
                         for event in feed(*part) if len(part) == 3 else feed((), *part):
                             yield event
@@ -116,10 +118,17 @@ class LangGraphAdapter(Adapter):
         return fence
 
     async def _parts(
-        self, run: RunInput, loaded: Loaded, graph: Graph, config: RunnableConfig
+        self, run: RunInput, loaded: Loaded, graph: Graph, config: RunnableConfig, saver: Saver | None
     ) -> AsyncGenerator[tuple[Any, ...]]:
         native = run.native or Native(subgraphs=self.options.subgraphs)
-        input = await input_of(run, self.options, loaded, graph, config)
+        begin = located(config, native.checkpoint)
+        last = await left_by(run, saver) if run.attempt > 1 and saver is not None else None
+        if last is None:
+            input = await self._input(run, loaded, graph, config, saver)
+        elif await is_halted(graph, config, native, last):
+            return halted()
+        else:
+            input, begin = None, config
         how: dict[str, Any] = {
             "context": context_of(run, self.options, loaded),
             "stream_mode": streamed(run.modes, MODES),
@@ -127,10 +136,21 @@ class LangGraphAdapter(Adapter):
             "durability": native.durability or ("exit" if isinstance(graph.checkpointer, Scratch) else None),
             **halts(native),
         }
-        begin = located(config, native.checkpoint)
         if EVENTS in run.modes:
             return with_events(graph, input, begin, **how)
         return cast(AsyncGenerator[tuple[Any, ...]], graph.astream(input, begin, **how))
+
+    async def _input(
+        self, run: RunInput, loaded: Loaded, graph: Graph, config: RunnableConfig, saver: Saver | None
+    ) -> Any:
+        """For a run that has no checkpoint of its own yet."""
+        input = await input_of(run, self.options, loaded, graph, config)
+        if saver is None:
+            return input
+        if run.attempt > 1:
+            return await untaken(run, input, saver)
+        await remember(run, saver)
+        return input
 
     async def _saver(self, run: RunInput, loaded: Loaded) -> Saver | None:
         """Where this run finds and leaves its state."""
@@ -138,7 +158,7 @@ class LangGraphAdapter(Adapter):
         if begins and run.temporary and loaded.graph.checkpointer is not False:
             return Scratch(loaded.own_saver)
         saver = await self.threads.saver(loaded)
-        if saver is not None and begins:
+        if saver is not None and begins and (run.attempt == 1 or await left_by(run, saver) is None):
             await saver.adelete_thread(run.thread_key)
         return saver
 

@@ -26,7 +26,8 @@ CLIENT_TOOLS = "client_tools"
 def config_of(run: RunInput, options: GraphOptions) -> RunnableConfig:
     """What the config sets and the request may set; the keys that steer LangGraph itself cannot be among them."""
     config: RunnableConfig = {
-        "configurable": {**options.configurable, **_from_request(run, options), "thread_id": run.thread_key}
+        "configurable": {**options.configurable, **_from_request(run, options), "thread_id": run.thread_key},
+        "metadata": {"run_id": run.run_id},
     }
     if run.native is not None:
         configured(config, run, run.native)
@@ -95,7 +96,7 @@ async def _resumed(run: RunInput, answer: Answer, options: GraphOptions, graph: 
         values = dict.fromkeys(asked, answer.text) | values
     if halted:
         values.pop(BREAKPOINT, None)
-    if unknown := sorted(values.keys() - asked):
+    if run.attempt == 1 and (unknown := sorted(values.keys() - asked)):
         raise NotWaiting(f"Nothing waits for an answer to `{unknown[0][:64]}`.")
     results = [
         ToolMessage(content=output, tool_call_id=call, id=f"{run.run_id}-{call}")

@@ -1,24 +1,26 @@
 """Memories in LangGraph's long-term store, which graphs get as their `store`.
 
-Beside the server's own database, never in it: `sqlite:///runs.db` has them in `runs.memories.db`.
+Beside the server's own database where that is a file: `sqlite:///runs.db` has them in `runs.memories.db`; in tables of
+their own where it is PostgreSQL.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal
 
 from langgraph.store.base import BaseStore, Item
 
 from adapters.langgraph.load import Graph
-from adapters.langgraph.places import beside
+from adapters.langgraph.places import beside, in_postgres, needing_postgres
+from adapters.langgraph.sqlite_store import SqliteStore
 from adapters.langgraph.store import SharedStore, TenantStore
 from proxy.adapter import Site
-from proxy.errors import Unavailable, Unprocessable
+from proxy.errors import ProxyError, Unavailable, Unprocessable
 from proxy.memories import Memories, Memory, MemorySearch, Namespace, NamespaceQuery
 
 
@@ -28,13 +30,15 @@ class LangGraphMemories(Memories):
     @classmethod
     def of(cls, site: Site) -> LangGraphMemories:
         """Those of this server. Raises `ConfigError` for a store that has no place beside it."""
-        path = beside(site.state, site.folder, "memories")
-        found = site.shared.setdefault(f"memories {path}", cls(path))
+        name = f"memories {site.state}"
+        found = site.shared.get(name)
+        if found is None:
+            found = site.shared[name] = cls(_at(site))
         assert isinstance(found, LangGraphMemories)
         return found
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, open: Callable[[], Coroutine[Any, Any, SharedStore]]) -> None:
+        self._open = open
         self._users = 0
         self._opening: asyncio.Task[SharedStore] | None = None
 
@@ -46,7 +50,7 @@ class LangGraphMemories(Memories):
         if self._users or self._opening is None:
             return
         opening, self._opening = self._opening, None
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error, ProxyError):
             await (await opening).close()
 
     def store(self, graph: Graph, tenant: str) -> BaseStore:
@@ -104,8 +108,17 @@ class LangGraphMemories(Memories):
         if not self._users:
             raise Unavailable("The store of memories is closed.")
         if self._opening is None or (self._opening.done() and self._opening.exception()):
-            self._opening = asyncio.get_running_loop().create_task(SharedStore.at(self._path))
+            self._opening = asyncio.get_running_loop().create_task(self._open())
         return await asyncio.shield(self._opening)
+
+
+def _at(site: Site) -> Callable[[], Coroutine[Any, Any, SharedStore]]:
+    if in_postgres(site.state):
+        with needing_postgres():
+            from adapters.langgraph.database import Database
+            from adapters.langgraph.postgres_store import PostgresStore
+        return partial(PostgresStore.at, Database.of(site))
+    return partial(SqliteStore.at, beside(site.state, site.folder, "memories"))
 
 
 @contextmanager

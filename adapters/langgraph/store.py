@@ -1,17 +1,14 @@
-"""LangGraph's own long-term store in SQLite, made safe to share: one for all runs, agents and tenants of a server."""
+"""The long-term store as one tenant sees it, over that which all of a server share."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol
 from urllib.parse import quote
 
-import aiosqlite
 from langgraph.store.base import (
     BaseStore,
     GetOp,
@@ -24,82 +21,21 @@ from langgraph.store.base import (
     Result,
     SearchOp,
 )
-from langgraph.store.sqlite import AsyncSqliteStore
 
-T = TypeVar("T")
-
-BUSY = 30.0
-"""Seconds to wait for a lock that another program holds."""
-TRIGGERS = """
-CREATE TRIGGER IF NOT EXISTS item_again BEFORE INSERT ON store
-WHEN EXISTS (SELECT 1 FROM store WHERE prefix = NEW.prefix AND key = NEW.key)
-BEGIN
-    UPDATE store SET value = CAST(NEW.value AS TEXT), updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now'),
-        expires_at = NEW.expires_at, ttl_minutes = NEW.ttl_minutes
-    WHERE prefix = NEW.prefix AND key = NEW.key;
-    SELECT RAISE(IGNORE);
-END;
-CREATE TRIGGER IF NOT EXISTS item_new AFTER INSERT ON store
-BEGIN
-    UPDATE store SET value = CAST(NEW.value AS TEXT), created_at = strftime('%Y-%m-%d %H:%M:%f', 'now'),
-        updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now')
-    WHERE prefix = NEW.prefix AND key = NEW.key;
-END;
-"""
-"""What LangGraph's insert leaves out: an item that changes keeps the time it was made, times are finer than a second,
-so that the last change comes first, and values are text, since some blobs of JSON could be taken for binary JSON."""
-EXPIRED = "DELETE FROM store WHERE expires_at < ?"
 FIELD = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 COMPARED = frozenset({"$eq", "$ne", "$gt", "$gte", "$lt", "$lte"})
 
 
-class SharedStore(AsyncSqliteStore):
-    """Every batch goes on to its end although the run that asked for it was cancelled, and fails alone.
+class SharedStore(Protocol):
+    """One for all runs, agents and tenants of a server; to be used through `TenantStore`.
 
-    Cut off in the middle it would leave a transaction open on the one connection. To be used through `TenantStore`.
+    Every batch goes on to its end although the run that asked for it was cancelled, and fails alone.
     """
 
-    @classmethod
-    async def at(cls, path: Path | None) -> SharedStore:
-        """Open the file, or None for memory. Raises `sqlite3.Error`."""
-        connection = await aiosqlite.connect(path or ":memory:", timeout=BUSY, isolation_level=None)
-        try:
-            await connection.execute("PRAGMA journal_mode=WAL")
-            await connection.execute("PRAGMA synchronous=NORMAL")
-            store = cls(connection, ttl={"refresh_on_read": True})
-            await store.setup()
-            await connection.executescript(TRIGGERS)
-        except BaseException:
-            await connection.close()
-            raise
-        return store
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._turn = asyncio.Lock()
-        self._running: set[asyncio.Task[Any]] = set()
-
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        task = asyncio.get_running_loop().create_task(self._alone(tuple(ops)))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]: ...
 
     async def close(self) -> None:
-        """Let what is under way end, and close the connection."""
-        while self._running:
-            await asyncio.wait(self._running)
-        await self.conn.close()
-
-    async def _alone(self, ops: tuple[Op, ...]) -> list[Result]:
-        async with self._turn:
-            try:
-                await self.conn.execute(EXPIRED, (str(datetime.now(UTC)),))
-                return await super().abatch(ops)
-            except sqlite3.Error:
-                if self.conn.in_transaction:
-                    await self.conn.rollback()
-                raise
+        """Let what is under way end, and let go of what is open."""
 
 
 class TenantStore(BaseStore):
@@ -162,7 +98,7 @@ def label(tenant: str) -> str:
 
 
 def flat(fields: dict[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
-    """A filter without objects: SQLite's store finds what is inside of one by a path with dots.
+    """A filter without objects: what is inside of one is found by a path with dots.
 
     Raises `ValueError` for what it cannot compare.
     """
@@ -198,9 +134,13 @@ def _outward(result: Result) -> Result:
 def _shown(item: Item) -> Item:
     """The item as its tenant sees it."""
     item.namespace = item.namespace[1:]
-    item.created_at = item.created_at.replace(tzinfo=UTC)
-    item.updated_at = item.updated_at.replace(tzinfo=UTC)
+    item.created_at = _in_utc(item.created_at)
+    item.updated_at = _in_utc(item.updated_at)
     return item
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _running() -> asyncio.AbstractEventLoop | None:
