@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from proxy.errors import Busy, Conflict
+from proxy.errors import Busy, Conflict, TooMany
 from proxy.events import Entry, Event
 from proxy.model import Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome, ThreadStatus
 from proxy.store.claims import ClaimStore
@@ -42,6 +42,12 @@ def placed(run: Run, others: Sequence[tuple[RunStatus, float | None, str]]) -> R
     now = time.time()
     waits = any(status is RunStatus.RUNNING or (start or 0.0) <= now for status, start, _ in others)
     return msgspec.structs.replace(run, status=RunStatus.PENDING) if waits else run
+
+
+def check_room(taken: int, most: int) -> None:
+    """Raises `TooMany` if a tenant has as many runs of an agent as it may have (0: no bound)."""
+    if most and taken >= most:
+        raise TooMany(f"{most} runs of this agent are under way.", retry_after=1)
 
 
 def joined(known: Run | None, *, same: bool) -> Run:
@@ -197,6 +203,10 @@ class EventLog(Protocol):
         While the follower waits here, a new entry is first offered to `sink`, in the writer's own turn: if that
         returns True the entry counts as yielded. It must neither raise nor wait. Final entries are not offered.
         """
+        ...
+
+    def leave_logs(self) -> None:
+        """Let all go who follow runs here that this process does not have: they get `Draining`, now and from now on."""
         ...
 
 

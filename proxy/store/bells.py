@@ -1,4 +1,9 @@
-"""Following the events of workflow runs: from the store what there is, then as they are appended in this process."""
+"""Following the events of workflow runs: from the store what there is, then as they are appended.
+
+What is appended in this process is handed on at once. Of what others append only signals come, and some of them get
+lost: while somebody listens, the store is asked once a second for the numbers of the last events of all who are
+listened to.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +13,27 @@ from contextlib import contextmanager
 
 import msgspec
 
+from proxy.errors import ProxyError
+from proxy.store.signals import ANY, Signals, Topic
 from proxy.store.workflow import MOST_EVENTS, EventPage, EventQuery
 from proxy.workflow_model import WorkflowEvent
 
+ROUND = 1.0
+"""Seconds from one look at all runs that are listened to to the next."""
 Read = Callable[[EventQuery], Awaitable[EventPage]]
+Ends = Callable[[Sequence[tuple[str, str]]], Awaitable[dict[str, int]]]
+"""[(tenant, run id), ...] -> by run id, the numbers of their last events; an unknown run is left out."""
 
 
 class Listener:
     """One who waits for events of a run; holds those appended last, until they are looked for."""
 
-    __slots__ = ("latest", "rung")
+    __slots__ = ("after", "latest", "rung", "tenant")
 
-    def __init__(self) -> None:
+    def __init__(self, tenant: str, after: int) -> None:
+        self.tenant = tenant
+        self.after = after
+        """The number of the last event that it has."""
         self.rung = asyncio.Event()
         self.latest: Sequence[WorkflowEvent] = ()
 
@@ -36,38 +50,80 @@ class Listener:
 
 
 class Bells:
-    """Rings for whoever listens to a run, in this process."""
+    """Rings for whoever listens to a run, in this process. With `signals` and `ends`, others append too."""
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Signals | None = None, ends: Ends | None = None) -> None:
+        self._ends = ends
         self._listeners: dict[str, set[Listener]] = {}
         self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._look: asyncio.Task[None] | None = None
+        self._fed: dict[str, float] = {}
+        """When this process appended to a run last, on the loop's clock."""
+        if signals is not None:
+            signals.hear(Topic.WORKFLOW, self._hear)
 
     @contextmanager
-    def listen(self, run_id: str) -> Iterator[Listener]:
-        listener = Listener()
+    def listen(self, query: EventQuery) -> Iterator[Listener]:
+        run_id, listener = query.run_id, Listener(query.tenant, query.after)
         self._listeners.setdefault(run_id, set()).add(listener)
+        self._plan()
         try:
             yield listener
         finally:
             self._listeners[run_id].discard(listener)
             if not self._listeners[run_id]:
                 del self._listeners[run_id]
+                self._fed.pop(run_id, None)
 
     def ring(self, run_id: str, events: Sequence[WorkflowEvent]) -> None:
-        """These events were appended; with none, something else has changed, and the store has to be asked."""
+        """These events were appended here; with none, something else has changed, and the store has to be asked."""
         for listener in self._listeners.get(run_id, ()):
             listener.latest = events
             listener.rung.set()
+            if events and self._ends is not None:
+                self._fed[run_id] = asyncio.get_running_loop().time()
 
     def close(self) -> None:
         """Let all go who listen, now and from now on."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         for run_id in self._listeners:
             self.ring(run_id, ())
 
+    def _hear(self, run_id: str) -> None:
+        """A signal. Of what this process appends itself it says nothing new."""
+        if run_id == ANY:
+            for each in self._listeners:
+                self.ring(each, ())
+        elif self._fed.get(run_id, -ROUND) + ROUND <= asyncio.get_running_loop().time():
+            self.ring(run_id, ())
+
+    def _plan(self) -> None:
+        if self._ends is not None and self._timer is None and self._listeners and not self._closed:
+            self._timer = asyncio.get_running_loop().call_later(ROUND, self._tick, self._ends)
+
+    def _tick(self, ends: Ends) -> None:
+        self._timer = None
+        if self._listeners and (self._look is None or self._look.done()):
+            self._look = asyncio.ensure_future(self._ask(ends))
+        self._plan()
+
+    async def _ask(self, ends: Ends) -> None:
+        """Ring for those who have not what there is."""
+        names = {(listener.tenant, run_id) for run_id, all_of in self._listeners.items() for listener in all_of}
+        try:
+            found = await ends(sorted(names))
+        except ProxyError:
+            return  # the next tick asks again
+        for _, run_id in names:
+            if any(listener.after != found.get(run_id) for listener in self._listeners.get(run_id, ())):
+                self.ring(run_id, ())
+
     async def follow(self, query: EventQuery, read: Read, idle: float) -> AsyncGenerator[list[WorkflowEvent]]:
         """See `WorkflowStore.follow_events`."""
-        with self.listen(query.run_id) as listener:
+        with self.listen(query) as listener:
             caught_up = False
             while query.limit is None or query.limit > 0:
                 if caught_up and query.wait and not (self._closed or listener.rung.is_set()):
@@ -78,6 +134,7 @@ class Bells:
                 page = taken or await read(query)
                 caught_up = taken is not None or not page.events
                 if page.events:
+                    listener.after = page.events[-1].seq
                     yield page.events
                     if page.events[-1].final:
                         return
