@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from proxy.adapter import Checkpoint, Command, State, ThreadName, Update
 from proxy.errors import BadRequest
 from proxy.events import Paused
 from tests.adapters import native_graphs
+from tests.adapters.conftest import Place
 from tests.adapters.langgraph_runs import agent, events_of
 from tests.adapters.native_runs import ASSISTANT, NATIVE, THREAD, native_run
 from tests.adapters.official import COUNT, HELLO, TIME, UUID
@@ -195,11 +195,13 @@ def test_an_update_that_does_not_fit_is_refused(update: Update) -> None:
     within("asks", test)
 
 
-SAVERS = ["memory://", SQLITE, "own"]
+@pytest.fixture(params=["memory://", SQLITE, "postgres", "own"])
+def saver(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue("database") if request.param == "postgres" else request.param
 
 
 def everywhere(graph: str, test: Test, saver: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the checkpoints in memory, in a file, or in a saver of the graph's own."""
+    """With the checkpoints in memory, in a file, in a database, or in a saver of the graph's own."""
     if saver == "own":
         own = getattr(native_graphs, graph).copy({"checkpointer": InMemorySaver()})
         monkeypatch.setattr(native_graphs, graph, own)
@@ -207,7 +209,6 @@ def everywhere(graph: str, test: Test, saver: str, folder: Path, monkeypatch: py
     within(graph, test, folder=folder, state=saver)
 
 
-@pytest.mark.parametrize("saver", SAVERS)
 def test_a_copy_goes_its_own_way(saver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(adapter: LangGraphAdapter) -> None:
         await asked(adapter, "nested", HELLO)
@@ -225,7 +226,6 @@ def test_a_copy_goes_its_own_way(saver: str, tmp_path: Path, monkeypatch: pytest
     everywhere("nested", test, saver, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("saver", SAVERS)
 def test_a_thinned_thread_has_its_newest_state_and_goes_on_from_it(
     saver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,7 +254,6 @@ def resume(graph: str) -> Any:
     return native_run(graph, [], command=Command(resume=Raw(b'"yes"')))
 
 
-@pytest.mark.parametrize("saver", SAVERS)
 @pytest.mark.parametrize("again", ["resume", "input", "nothing"])
 def test_a_rollback_brings_back_what_was_before_the_run(
     saver: str, again: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -278,7 +277,6 @@ def test_a_rollback_brings_back_what_was_before_the_run(
     everywhere("nested", test, saver, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("saver", SAVERS)
 def test_a_rollback_of_the_first_run_leaves_nothing(
     saver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +289,6 @@ def test_a_rollback_of_the_first_run_leaves_nothing(
     everywhere("nested", test, saver, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("saver", SAVERS)
 def test_a_rollback_undoes_an_answer_to_a_question_of_long_ago(
     saver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,11 +308,11 @@ def test_a_rollback_undoes_an_answer_to_a_question_of_long_ago(
     everywhere("asks", test, saver, tmp_path, monkeypatch)
 
 
-def test_a_rollback_leaves_the_file_as_it_was_and_other_threads_alone(tmp_path: Path) -> None:
+def test_a_rollback_leaves_the_store_as_it_was_and_other_threads_alone(place: Place) -> None:
+    tables = ("checkpoints", "writes") if place.is_file else ("checkpoints", "checkpoint_writes", "checkpoint_blobs")
+
     def rows() -> list[Any]:
-        with sqlite3.connect(tmp_path / "runs.checkpoints.db") as connection:
-            saved = connection.execute("SELECT * FROM checkpoints ORDER BY 1, 2, 3").fetchall()
-            return [*saved, *connection.execute("SELECT * FROM writes ORDER BY 1, 2, 3, 4, 6").fetchall()]
+        return [sorted(place.rows(f"SELECT * FROM {table}"), key=repr) for table in tables]
 
     async def test(adapter: LangGraphAdapter) -> None:
         await asked(adapter, "nested", HELLO)
@@ -327,10 +324,10 @@ def test_a_rollback_leaves_the_file_as_it_was_and_other_threads_alone(tmp_path: 
         await adapter.threads.rollback(THREAD, mark)
         assert rows() == before
 
-    within("nested", test, folder=tmp_path, state=SQLITE)
+    within("nested", test, folder=place.folder, state=place.state)
 
 
-def test_a_cancelled_run_is_rolled_back(tmp_path: Path) -> None:
+def test_a_cancelled_run_is_rolled_back(place: Place) -> None:
     async def test(adapter: LangGraphAdapter) -> None:
         await asked(adapter, "nested", HELLO)
         before = await whole(adapter, THREAD)
@@ -343,7 +340,7 @@ def test_a_cancelled_run_is_rolled_back(tmp_path: Path) -> None:
             await adapter.threads.rollback(THREAD, mark)
             assert await whole(adapter, THREAD) == before
 
-    within("nested", test, folder=tmp_path, state=SQLITE)
+    within("nested", test, folder=place.folder, state=place.state)
 
 
 def test_a_drawing_shows_nodes_and_edges_and_the_inside_of_sub_graphs() -> None:

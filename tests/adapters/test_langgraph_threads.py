@@ -1,7 +1,6 @@
 """What a graph remembers, and how a pause is answered."""
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from proxy.errors import ConfigError, NotWaiting
 from proxy.events import Completed, Event, Interrupt, Paused, TextDelta
 from proxy.messages import Tool, ToolFunction
 from tests.adapters import graphs
+from tests.adapters.conftest import Place
 from tests.adapters.langgraph_runs import agent, events_of, run_of, text, texts
 
 QUESTION = {"question": "Send it?"}
@@ -31,11 +31,6 @@ def answering(answer: Answer, **more: Any) -> RunInput:
 def paused(events: list[Event]) -> Paused:
     assert isinstance(events[-1], Paused)
     return events[-1]
-
-
-def threads(path: Path) -> list[str]:
-    with sqlite3.connect(path) as connection:
-        return [row[0] for row in connection.execute("SELECT DISTINCT thread_id FROM checkpoints")]
 
 
 def test_an_interrupt_ends_the_run_as_a_pause_with_its_question() -> None:
@@ -145,51 +140,51 @@ def test_a_lasting_thread_remembers_and_a_fresh_start_forgets() -> None:
     asyncio.run(main())
 
 
-def test_state_survives_a_restart_in_a_file_beside_the_database(tmp_path: Path) -> None:
+def test_state_survives_a_restart_beside_the_records_of_the_server(place: Place) -> None:
     async def main() -> None:
         for run_id, seen in (("r1", "1 seen"), ("r2", "3 seen")):
-            async with agent("echo", folder=tmp_path, state="sqlite:///runs.db") as adapter:
+            async with agent("echo", folder=place.folder, state=place.state) as adapter:
                 assert text(await events_of(adapter, lasting("a", run_id=run_id))) == seen
 
     asyncio.run(main())
-    assert threads(tmp_path / "runs.checkpoints.db") == ["default:t1"]
-    assert not (tmp_path / "runs.db").exists()
+    assert place.threads() == ["default:t1"]
+    assert {path.name for path in place.folder.iterdir()} == ({"runs.checkpoints.db"} if place.is_file else set())
 
 
-def test_a_pause_survives_a_restart(tmp_path: Path) -> None:
+def test_a_pause_survives_a_restart(place: Place) -> None:
     async def main() -> None:
-        async with agent("asking", folder=tmp_path, state="sqlite:///runs.db") as adapter:
+        async with agent("asking", folder=place.folder, state=place.state) as adapter:
             paused(await events_of(adapter))
-        assert threads(tmp_path / "runs.checkpoints.db") == ["default:t1"]
-        async with agent("asking", folder=tmp_path, state="sqlite:///runs.db") as adapter:
+        assert place.threads() == ["default:t1"]
+        async with agent("asking", folder=place.folder, state=place.state) as adapter:
             assert text(await events_of(adapter, answering(Answer(text="yes")))) == "answer: yes"
 
     asyncio.run(main())
-    assert threads(tmp_path / "runs.checkpoints.db") == []
+    assert place.threads() == []
 
 
-def test_a_temporary_run_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_temporary_run_leaves_nothing_behind(place: Place) -> None:
     async def main() -> None:
-        async with agent("chat", folder=tmp_path, state="sqlite:///runs.db") as adapter:
+        async with agent("chat", folder=place.folder, state=place.state) as adapter:
             await events_of(adapter)
             await adapter.forget("default:t1")
 
     asyncio.run(main())
-    assert threads(tmp_path / "runs.checkpoints.db") == []
+    assert place.threads() == []
 
 
-def test_agents_share_the_file(tmp_path: Path) -> None:
+def test_agents_share_the_store(place: Place) -> None:
     async def main() -> None:
         async with (
-            agent("echo", folder=tmp_path, state="sqlite:///runs.db") as one,
-            agent("echo", folder=tmp_path, state="sqlite:///runs.db") as two,
+            agent("echo", folder=place.folder, state=place.state) as one,
+            agent("echo", folder=place.folder, state=place.state) as two,
         ):
             runs = [lasting("a", run_id=f"r{n}", thread_id=f"t{n}") for n in range(20)]
             ended = await asyncio.gather(*(events_of((one, two)[n % 2], run) for n, run in enumerate(runs)))
             assert {text(events) for events in ended} == {"1 seen"}
 
     asyncio.run(main())
-    assert len(threads(tmp_path / "runs.checkpoints.db")) == 20
+    assert len(place.threads()) == 20
 
 
 def test_a_graphs_own_checkpointer_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,32 +201,34 @@ def test_a_graphs_own_checkpointer_is_used(monkeypatch: pytest.MonkeyPatch) -> N
     asyncio.run(main())
 
 
-def test_checkpoints_revive_the_types_of_the_schema_and_no_others(tmp_path: Path) -> None:
+def test_checkpoints_revive_the_types_of_the_schema_and_no_others(place: Place) -> None:
     async def main() -> None:
-        async with agent("noting", folder=tmp_path, state="sqlite:///runs.db") as adapter:
+        async with agent("noting", folder=place.folder, state=place.state) as adapter:
             assert text(await events_of(adapter, lasting("a"))) == "0:NoneType"
             assert text(await events_of(adapter, lasting("b", run_id="r2"))) == "1:Note,dict"
 
     asyncio.run(main())
 
 
-def test_checkpoints_revive_types_that_the_config_lists(tmp_path: Path) -> None:
+def test_checkpoints_revive_types_that_the_config_lists(place: Place) -> None:
     async def main() -> None:
         listed = [f"{graphs.__name__}:Smuggled"]
-        async with agent("noting", folder=tmp_path, state="sqlite:///runs.db", state_types=listed) as adapter:
+        async with agent("noting", folder=place.folder, state=place.state, state_types=listed) as adapter:
             await events_of(adapter, lasting("a"))
             assert text(await events_of(adapter, lasting("b", run_id="r2"))) == "1:Note,Smuggled"
 
     asyncio.run(main())
 
 
-def test_a_pickle_in_the_file_is_never_opened(tmp_path: Path) -> None:
+def test_a_pickle_in_the_store_is_never_opened(place: Place) -> None:
     async def main() -> None:
-        async with agent("echo", folder=tmp_path, state="sqlite:///runs.db") as adapter:
+        async with agent("echo", folder=place.folder, state=place.state) as adapter:
             await events_of(adapter, lasting("a"))
-            with sqlite3.connect(tmp_path / "runs.checkpoints.db") as connection:
-                _, evil = JsonPlusSerializer(pickle_fallback=True).dumps_typed(object)
-                connection.execute("UPDATE checkpoints SET type = 'pickle', checkpoint = ?", (evil,))
+            _, evil = JsonPlusSerializer(pickle_fallback=True).dumps_typed(object)
+            if place.is_file:
+                place.rows(f"UPDATE checkpoints SET type = 'pickle', checkpoint = x'{evil.hex()}' RETURNING 1")
+            else:
+                place.rows(f"UPDATE checkpoint_blobs SET type = 'pickle', blob = '\\x{evil.hex()}' RETURNING 1")
             with pytest.raises(NotImplementedError):
                 await events_of(adapter, lasting("b", run_id="r2"))
 
