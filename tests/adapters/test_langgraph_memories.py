@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from langgraph.store.base import (
@@ -21,10 +21,12 @@ from langgraph.store.base import (
 )
 
 from adapters.langgraph.memories import LangGraphMemories
+from adapters.langgraph.sqlite_store import SqliteStore
 from adapters.langgraph.store import TenantStore
 from proxy.adapter import Site
 from proxy.errors import Unavailable, Unprocessable
 from proxy.memories import MemorySearch, NamespaceQuery
+from tests.adapters.conftest import SQLITE, Place
 from tests.adapters.store_graphs import asynchronous as GRAPH
 
 SMUGGLED: list[dict[str, Any]] = [
@@ -35,14 +37,21 @@ SMUGGLED: list[dict[str, Any]] = [
 ]
 
 
-def site(folder: Path | None, shared: dict[str, Any] | None = None) -> Site:
-    state = "memory://" if folder is None else "sqlite:///runs.db"
-    return Site(agent="a", folder=folder or Path(), state=state, shared={} if shared is None else shared)
+IN_MEMORY = Place("memory://", Path())
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def anywhere(request: pytest.FixtureRequest) -> Place:
+    return IN_MEMORY if request.param == "memory" else Place(request.getfixturevalue("database"), Path())
+
+
+def site(place: Place) -> Site:
+    return Site(agent="a", folder=place.folder, state=place.state)
 
 
 @asynccontextmanager
-async def kept(folder: Path | None = None) -> AsyncIterator[LangGraphMemories]:
-    memories = LangGraphMemories.of(site(folder))
+async def kept(place: Place) -> AsyncIterator[LangGraphMemories]:
+    memories = LangGraphMemories.of(site(place))
     memories.join()
     try:
         yield memories
@@ -50,9 +59,9 @@ async def kept(folder: Path | None = None) -> AsyncIterator[LangGraphMemories]:
         await memories.leave()
 
 
-def play(scene: Callable[[LangGraphMemories], Awaitable[None]], folder: Path | None = None) -> None:
+def play(scene: Callable[[LangGraphMemories], Awaitable[None]], place: Place = IN_MEMORY) -> None:
     async def main() -> None:
-        async with kept(folder) as memories:
+        async with kept(place) as memories:
             await scene(memories)
 
     asyncio.run(asyncio.wait_for(main(), 60))
@@ -62,7 +71,7 @@ async def found(memories: LangGraphMemories, tenant: str = "t", **wanted: Any) -
     return [memory.key for memory in await memories.search(tenant, MemorySearch(**wanted))]
 
 
-def test_what_is_put_is_there_until_it_is_deleted() -> None:
+def test_what_is_put_is_there_until_it_is_deleted(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         begun = datetime.now(UTC) - timedelta(seconds=1)
         await memories.put("t", ("users", "7"), "tea", {"likes": ["green"], "since": 2019})
@@ -80,10 +89,10 @@ def test_what_is_put_is_there_until_it_is_deleted() -> None:
             assert await memories.get("t", ("users", "7"), "tea") is None
         assert await memories.namespaces("t", NamespaceQuery()) == []
 
-    play(scene)
+    play(scene, anywhere)
 
 
-def test_a_change_keeps_the_time_it_was_made_and_comes_first() -> None:
+def test_a_change_keeps_the_time_it_was_made_and_comes_first(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         for key in ("one", "two", "three"):
             await memories.put("t", ("n",), key, {"a": 1})
@@ -98,10 +107,10 @@ def test_a_change_keeps_the_time_it_was_made_and_comes_first() -> None:
         assert changed.created_at == made.created_at < changed.updated_at
         assert await found(memories) == ["one", "three", "two"]
 
-    play(scene)
+    play(scene, anywhere)
 
 
-def test_several_puts_of_one_batch_are_all_kept_the_new_and_the_changed() -> None:
+def test_several_puts_of_one_batch_are_all_kept_the_new_and_the_changed(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         store = memories.store(GRAPH, "t")
         await store.aput(("n",), "2", {"a": "old"})
@@ -109,7 +118,7 @@ def test_several_puts_of_one_batch_are_all_kept_the_new_and_the_changed() -> Non
         items = await store.asearch(("n",))
         assert {item.key: item.value["a"] for item in items} == {"0": 0, "1": 1, "2": 2, "3": 3}
 
-    play(scene)
+    play(scene, anywhere)
 
 
 def test_a_time_to_live_ends_and_each_reading_begins_it_anew() -> None:
@@ -120,7 +129,7 @@ def test_a_time_to_live_ends_and_each_reading_begins_it_anew() -> None:
         await asyncio.sleep(0.001)
         assert await memories.get("t", ("n",), "gone") is None
         assert sorted(await found(memories)) == ["lasting", "short"]
-        store = await memories._opened()
+        store = cast(SqliteStore, await memories._opened())
         # A minute before its end, as far as the file knows.
         soon = str(datetime.now(UTC) + timedelta(minutes=1))
         for refresh, lives in ((False, False), (None, True)):
@@ -160,14 +169,14 @@ FILTERS: list[tuple[dict[str, Any], set[str]]] = [
 ]
 
 
-def test_a_search_finds_what_its_filter_says() -> None:
+def test_a_search_finds_what_its_filter_says(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         for key, value in ITEMS.items():
             await memories.put("t", ("drinks",), key, value)
         for wanted, keys in FILTERS:
             assert set(await found(memories, filter=wanted)) == keys, wanted
 
-    play(scene)
+    play(scene, anywhere)
 
 
 @pytest.mark.parametrize(
@@ -185,17 +194,17 @@ def test_a_search_finds_what_its_filter_says() -> None:
     ],
     ids=str,
 )
-def test_a_filter_that_cannot_be_honoured_is_refused(wanted: dict[str, Any]) -> None:
+def test_a_filter_that_cannot_be_honoured_is_refused(wanted: dict[str, Any], anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         await memories.put("t", ("n",), "k", {"a": 1})
         with pytest.raises(Unprocessable):
             await memories.search("t", MemorySearch(filter=wanted))
         assert await found(memories) == ["k"]
 
-    play(scene)
+    play(scene, anywhere)
 
 
-def test_a_search_is_about_a_namespace_and_those_inside_of_it_page_by_page() -> None:
+def test_a_search_is_about_a_namespace_and_those_inside_of_it_page_by_page(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         for namespace in (("a",), ("a", "b"), ("a", "B"), ("ab",), ("a*",), ("a_",), ("c", "a")):
             await memories.put("t", namespace, ".".join(namespace), {"n": len(namespace)})
@@ -207,7 +216,7 @@ def test_a_search_is_about_a_namespace_and_those_inside_of_it_page_by_page() -> 
         assert [len(page) for page in pages] == [3, 3, 1, 0]
         assert len({key for page in pages for key in page}) == 7
 
-    play(scene)
+    play(scene, anywhere)
 
 
 SHELVES = [("a", "b", "c"), ("a", "b", "d"), ("a", "x"), ("b",), ("c", "b", "c")]
@@ -226,21 +235,21 @@ LISTINGS: list[tuple[dict[str, Any], list[tuple[str, ...]]]] = [
 ]
 
 
-def test_namespaces_are_listed_as_asked() -> None:
+def test_namespaces_are_listed_as_asked(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         for namespace in SHELVES:
             await memories.put("t", namespace, "k", {})
         for wanted, namespaces in LISTINGS:
             assert await memories.namespaces("t", NamespaceQuery(**wanted)) == namespaces, wanted
 
-    play(scene)
+    play(scene, anywhere)
 
 
 BAD: list[tuple[str, ...]] = [(), ("",), ("a.b",), ("a\0",), (":victim.n",)]
 TENANTS = ["a", "a.b", "a%2Eb", "A", "*", ":a", "", "langgraph", "ä b", "a:b", "t" * 300]
 
 
-def test_a05_no_tenant_finds_what_is_anothers() -> None:
+def test_a05_no_tenant_finds_what_is_anothers(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         for tenant in TENANTS:
             await memories.put(tenant, ("n", "m"), "whose", {"tenant": tenant})
@@ -254,10 +263,10 @@ def test_a05_no_tenant_finds_what_is_anothers() -> None:
         assert await found(memories, "a") == []
         assert await found(memories, "A") == ["whose"]
 
-    play(scene)
+    play(scene, anywhere)
 
 
-def test_a05_no_namespace_reaches_another_tenant() -> None:
+def test_a05_no_namespace_reaches_another_tenant(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         await memories.put("victim", ("n",), "k", {"secret": 1})
         for namespace in ((":victim", "n"), ("*", "n"), ("victim", "n"), ("*",)):
@@ -271,10 +280,10 @@ def test_a05_no_namespace_reaches_another_tenant() -> None:
                 await memories.put("thief", bad, "k", {})
         assert await found(memories, "victim") == ["k"]
 
-    play(scene)
+    play(scene, anywhere)
 
 
-def test_a05_the_store_of_a_graph_is_closed_to_raw_operations_too() -> None:
+def test_a05_the_store_of_a_graph_is_closed_to_raw_operations_too(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         await memories.put("victim", ("n",), "k", {"secret": 1})
         store = memories.store(GRAPH, "thief")
@@ -291,11 +300,11 @@ def test_a05_the_store_of_a_graph_is_closed_to_raw_operations_too() -> None:
             with pytest.raises(InvalidNamespaceError):
                 await store.abatch([PutOp(bad, "k", {"a": 1})])
 
-    play(scene)
+    play(scene, anywhere)
 
 
 @pytest.mark.parametrize("value", SMUGGLED, ids=str)
-def test_a08_what_looks_like_an_object_stays_data(tmp_path: Path, value: dict[str, Any]) -> None:
+def test_a08_what_looks_like_an_object_stays_data(place: Place, value: dict[str, Any]) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         await memories.put("t", ("n",), "k", value | {"inner": value})
         memory = await memories.get("t", ("n",), "k")
@@ -303,7 +312,7 @@ def test_a08_what_looks_like_an_object_stays_data(tmp_path: Path, value: dict[st
         assert memory is not None
         assert memory.value == searched.value == value | {"inner": value}
 
-    play(scene, tmp_path)
+    play(scene, place)
 
 
 def test_memories_are_in_a_file_beside_the_database_and_survive(tmp_path: Path) -> None:
@@ -313,9 +322,9 @@ def test_memories_are_in_a_file_beside_the_database_and_survive(tmp_path: Path) 
     async def get(memories: LangGraphMemories) -> None:
         assert await found(memories) == ["k"]
 
-    play(put, tmp_path)
+    play(put, Place(SQLITE, tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"runs.memories.db"}
-    play(get, tmp_path)
+    play(get, Place(SQLITE, tmp_path))
 
 
 def test_a_file_that_cannot_be_opened_is_unavailable_until_it_can(tmp_path: Path) -> None:
@@ -328,12 +337,12 @@ def test_a_file_that_cannot_be_opened_is_unavailable_until_it_can(tmp_path: Path
         file.rmdir()
         await memories.put("t", ("n",), "k", {"a": 1})
 
-    play(scene, tmp_path)
+    play(scene, Place(SQLITE, tmp_path))
 
 
 def test_nothing_is_opened_for_those_who_have_left(tmp_path: Path) -> None:
     async def main() -> None:
-        memories = LangGraphMemories.of(site(tmp_path))
+        memories = LangGraphMemories.of(site(Place(SQLITE, tmp_path)))
         with pytest.raises(Unavailable):
             await memories.get("t", ("n",), "k")
         assert list(tmp_path.iterdir()) == []
@@ -341,7 +350,7 @@ def test_nothing_is_opened_for_those_who_have_left(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_the_store_is_left_whole_by_those_who_are_cancelled(tmp_path: Path) -> None:
+def test_the_store_is_left_whole_by_those_who_are_cancelled(place: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         async def cut(number: int) -> None:
             task = asyncio.create_task(memories.put("t", ("n", str(number % 5)), str(number), {"a": number}))
@@ -354,10 +363,10 @@ def test_the_store_is_left_whole_by_those_who_are_cancelled(tmp_path: Path) -> N
         await memories.put("t", ("n",), "last", {"a": 1})
         assert await memories.get("t", ("n",), "last")
 
-    play(scene, tmp_path)
+    play(scene, place)
 
 
-def test_one_bad_operation_fails_alone(tmp_path: Path) -> None:
+def test_one_bad_operation_fails_alone(place: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         store = memories.store(GRAPH, "t")
         bad = store.aput(("n",), "bad", {"a": object()})
@@ -370,13 +379,13 @@ def test_one_bad_operation_fails_alone(tmp_path: Path) -> None:
         assert [type(result) for result in results if result is not None] == [TypeError, ValueError]
         assert len(await found(memories, limit=100)) == 20
 
-    play(scene, tmp_path)
+    play(scene, place)
 
 
 def test_a_write_that_the_file_refuses_does_not_stop_those_after_it(tmp_path: Path) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         await memories.put("t", ("n",), "k", {"a": 1})
-        store = await memories._opened()
+        store = cast(SqliteStore, await memories._opened())
         await store.conn.execute("PRAGMA max_page_count = 1")
         [[pages]] = await store.conn.execute_fetchall("PRAGMA page_count")
         with pytest.raises(Unavailable):
@@ -385,7 +394,7 @@ def test_a_write_that_the_file_refuses_does_not_stop_those_after_it(tmp_path: Pa
         await store.conn.execute(f"PRAGMA max_page_count = {pages + 1000}")
         await memories.put("t", ("n",), "big", {"a": "x" * 1_000_000})
 
-    play(scene, tmp_path)
+    play(scene, Place(SQLITE, tmp_path))
 
 
 def test_values_are_text_that_other_programs_read(tmp_path: Path) -> None:
@@ -393,12 +402,12 @@ def test_values_are_text_that_other_programs_read(tmp_path: Path) -> None:
         await memories.put("t", ("n",), "k", {"a": 12})
         await memories.put("t", ("n",), "k", {"a": 13})
 
-    play(scene, tmp_path)
+    play(scene, Place(SQLITE, tmp_path))
     with closing(sqlite3.connect(tmp_path / "runs.memories.db")) as connection:
         assert connection.execute("SELECT value, typeof(value) FROM store").fetchall() == [('{"a":13}', "text")]
 
 
-def test_what_a_tenant_sees_is_theirs_from_any_thread() -> None:
+def test_what_a_tenant_sees_is_theirs_from_any_thread(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         store = memories.store(GRAPH, "t")
         assert isinstance(store, TenantStore)
@@ -408,4 +417,4 @@ def test_what_a_tenant_sees_is_theirs_from_any_thread() -> None:
         await asyncio.to_thread(store.delete, ("n",), "k")
         assert await asyncio.to_thread(store.get, ("n",), "k") is None
 
-    play(scene)
+    play(scene, anywhere)
