@@ -164,6 +164,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """For synchronous code: `runs.threads` threads, shared by all agents and by nothing else."""
     shared: dict[str, Any] = msgspec.field(default_factory=dict)
     """One for all adapters of a server: what agents of one kind use together, a connection say, under its name."""
+    migrate: bool = True
+    """Whether the adapter brings its tables in a shared database up to date; if not, `runwire migrate` has."""
     holds: Callable[[], bool] = always
     """Whether this process still has the right to write what its runs make. Asked before each write, from any thread;
     what is refused is not tried again, and to the run it is as if it were cancelled."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -37,15 +38,16 @@ _NOISY = ("httpx", "httpcore", "openai", "alembic", "asyncio", "urllib3")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def setup(settings: Settings, file: BinaryIO | None = None) -> None:
-    """Send all log lines of this process to `file`, by default standard error."""
+def setup(settings: Settings, file: BinaryIO | None = None, *, pid: bool = False) -> None:
+    """Send all log lines of this process to `file`, by default standard error. `pid`: others write there too."""
     target: BinaryIO = file or getattr(sys.stderr, "buffer", None) or BytesIO()
     level = _LEVELS[settings.log.level]
     console = settings.log.format == "console" or (settings.log.format == "auto" and target.isatty())
     # Unbuffered below: no line is half written when the process dies.
     lines = Lines(getattr(target, "raw", target))
+    processors = _processors(console=console, colors=target.isatty(), secrets=tuple(secrets(settings)))
     structlog.configure(
-        processors=_processors(console=console, colors=target.isatty(), secrets=tuple(secrets(settings))),
+        processors=[_with_pid, *processors] if pid else processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *names: Sink(names[0] if names else "", lines),
         cache_logger_on_first_use=True,
@@ -164,6 +166,11 @@ def _processors(*, console: bool, colors: bool, secrets: Sequence[str]) -> list[
 
     clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
     return [structlog.processors.add_log_level, structlog.stdlib.add_logger_name, clock, as_text, scrub]
+
+
+def _with_pid(logger: Any, method: str, event: EventDict) -> EventDict:
+    event["pid"] = os.getpid()
+    return event
 
 
 def _tamed(text: str) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container
-from concurrent.futures import Executor
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from proxy import loading
 from proxy.adapter import Adapter, Site
@@ -41,15 +42,17 @@ def find(name: str, *, folder: Path = Path(), place: str = "adapter") -> type[Ad
     return found
 
 
-class Builder:
-    """Makes the adapters of one process; they share what `shared` holds, and the threads of `executor`."""
+def site(settings: Settings, **more: Any) -> Site:
+    """Where the adapters of one process live; `more` are fields of it that the settings do not tell."""
+    return Site(agent="", folder=Path(settings.folder), state=settings.store, migrate=settings.migrate, **more)
 
-    def __init__(
-        self, settings: Settings, executor: Executor | None = None, shared: dict[str, Any] | None = None
-    ) -> None:
+
+class Builder:
+    """Makes the adapters of one process."""
+
+    def __init__(self, settings: Settings, place: Site | None = None) -> None:
         self._settings = settings
-        self._executor = executor
-        self._shared = {} if shared is None else shared
+        self._site = place or site(settings)
 
     def build(self, here: Container[str]) -> dict[str, Adapter]:
         """The adapters of all agents by the agents' names, not yet opened; of those that are not `here` only what
@@ -67,10 +70,9 @@ class Builder:
 
     def make(self, name: str) -> Adapter:
         """One agent's adapter, not yet opened. Raises `ConfigError`."""
-        agent, site = self._settings.agents[name], self._site(name)
-        place = f"$.agents.{name}"
-        kind = find(agent.adapter, folder=site.folder, place=f"{place}.adapter")
-        adapter = kind(fit(agent.options, kind.Options, f"{place}.options"), site)
+        agent, place = self._settings.agents[name], f"$.agents.{name}"
+        kind = find(agent.adapter, folder=self._site.folder, place=f"{place}.adapter")
+        adapter = kind(fit(agent.options, kind.Options, f"{place}.options"), self._at(name))
         if agent.execute == "worker":
             _check_traits(agent, adapter, place)
         return adapter
@@ -78,12 +80,10 @@ class Builder:
     def stand_in(self, name: str) -> Elsewhere:
         """What stands for an agent's adapter in a process that does not run it."""
         agent = self._settings.agents[name]
-        return Elsewhere(agent.options, self._site(name), _traits(agent.adapter), partial(self.make, name))
+        return Elsewhere(agent.options, self._at(name), _traits(agent.adapter), partial(self.make, name))
 
-    def _site(self, name: str) -> Site:
-        settings = self._settings
-        folder = Path(settings.folder)
-        return Site(agent=name, folder=folder, state=settings.store, executor=self._executor, shared=self._shared)
+    def _at(self, name: str) -> Site:
+        return replace(self._site, agent=name)
 
 
 def _traits(name: str) -> Traits:
@@ -105,10 +105,10 @@ def _check_traits(agent: Agent, adapter: Adapter, place: str) -> None:
 
 
 class LazyMemories:
-    """The memories of a server, made when they are first asked for; `shared` is what its adapters got."""
+    """The memories of a process, made when they are first asked for, where its adapters live."""
 
-    def __init__(self, settings: Settings, shared: dict[str, Any]) -> None:
-        self._site = Site(agent="", folder=Path(settings.folder), state=settings.store, shared=shared)
+    def __init__(self, place: Site) -> None:
+        self._site = place
         self._lock = asyncio.Lock()
         self._made: Memories | None = None
 

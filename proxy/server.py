@@ -54,14 +54,17 @@ class App(Protocol):
         """Refuse new work; return when running streams have ended or their time is over."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket on that address, not listening yet; port 0 takes any free one. Raises `ConfigError`."""
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket on that address, not listening yet; port 0 takes any free one. Several that are `shared` may be bound to
+    one port: the system spreads the connections over those that listen. Raises `ConfigError`."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         bound = socket.socket(family, kind, protocol)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             bound.bind(address)
         except OSError:
             bound.close()
@@ -92,8 +95,9 @@ def url(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: App, settings: Settings, bound: socket.socket, started: Callable[[], None]) -> None:
+def run(app: App, settings: Settings, bound: socket.socket | None, started: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT, drain, return. `started` is called once, when requests are being served.
+    Without a socket, the app lives its life and nobody reaches it.
 
     A second signal ends the process at once, and so does, in the end, an agent that does not let go. Raises the
     `ProxyError` that kept the app from starting.
@@ -128,6 +132,11 @@ def running(app: App, settings: Settings, bound: socket.socket) -> Iterator[str]
         thread.join(settings.server.drain + FLUSH + LEFTOVERS)
 
 
+def longest_end(settings: Settings) -> float:
+    """Seconds after the first signal by which a process has ended, whatever its agents do."""
+    return settings.server.drain + settings.runs.cancel_grace + FLUSH + LEFTOVERS
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, which drains the app before it lets the connections go."""
 
@@ -138,12 +147,14 @@ class Server(uvicorn.Server):
         self._patience = max(VANISHED, settings.dialects.chat.send_timeout)
         super().__init__(_uvicorn(self._lifespan, settings))
 
-    def until_told(self, bound: socket.socket) -> None:
+    def until_told(self, bound: socket.socket | None) -> None:
         """Serve until `should_exit` is set."""
-        watch(bound, self._patience)
+        sockets = [] if bound is None else [bound]
+        for each in sockets:
+            watch(each, self._patience)
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
             try:
-                runner.run(self.serve(sockets=[bound]))
+                runner.run(self.serve(sockets=sockets))
             except SystemExit:
                 raise self._lifespan.fault or ConfigError("the server did not start; the log says why") from None
             self.served()
@@ -169,7 +180,7 @@ class _Owner(Server):
 
     def __init__(self, app: App, settings: Settings, started: Callable[[], None]) -> None:
         super().__init__(app, settings, started)
-        self._longest = settings.server.drain + settings.runs.cancel_grace + FLUSH + LEFTOVERS
+        self._longest = longest_end(settings)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from proxy.cli import main
 from proxy.cli.guards import admitted, is_loopback
@@ -74,7 +75,10 @@ def read_until(child: subprocess.Popen[str], words: str) -> str:
 
 def test_help_names_every_command() -> None:
     text = runwire("--help").output
-    assert all(f"\n  {name} " in text for name in ("serve", "check", "agents", "chat", "init", "version"))
+    assert all(
+        f"\n  {name} " in text for name in ("serve", "worker", "check", "agents", "health", "chat", "init", "version")
+    )
+    assert "child" not in text
 
 
 def test_version_is_the_installed_one() -> None:
@@ -253,8 +257,39 @@ def test_loopback_is_this_machine_only(host: str, local: bool) -> None:
 
 
 def test_more_than_one_worker_is_refused_with_the_cure() -> None:
-    with pytest.raises(ConfigError, match=r"2 processes cannot share the store `sqlite`: .*--workers at 1"):
+    with pytest.raises(
+        ConfigError, match=r"2 processes cannot share the store `sqlite`.*postgresql://.*--workers at 1"
+    ):
         served(settings(), None, workers=2)
+
+
+def test_more_than_one_worker_is_fine_over_a_shared_store() -> None:
+    shared = replace(settings(), store="postgresql://127.0.0.1/db")
+    assert served(shared, None, workers=2).store == shared.store
+
+
+@pytest.mark.parametrize("store", ["memory://", "sqlite:///runs.db"])
+def test_a_worker_over_a_store_of_one_process_is_refused_with_the_cure(folder: Path, store: str) -> None:
+    (folder / "config.yaml").write_text(CONFIG.replace("memory://", store))
+    result = runwire("worker")
+    assert result.exit_code == 1
+    assert f"`store`: {store.partition(':')[0]} belongs to one process" in result.output
+    assert "postgresql://" in result.output
+
+
+def test_a_worker_for_an_agent_that_is_none_is_refused(folder: Path) -> None:
+    result = runwire("worker", "--agents", "hello, helo")
+    assert result.exit_code == 1
+    assert "--agents: there is no agent `helo`; did you mean `hello`?" in result.output
+
+
+def test_health_asks_whether_work_is_taken(folder: Path) -> None:
+    with process("serve") as child:
+        url = read_until(child, "}])\n").partition("up on ")[2].split()[0]
+        assert runwire("health", "--url", url).exit_code == 0
+        child.terminate()
+        assert child.wait(timeout=20) == 0
+        assert runwire("health", "--url", url).exit_code == 1
 
 
 def test_the_command_line_overrides_the_file() -> None:

@@ -219,3 +219,23 @@ def test_the_shipped_file_serves_any_folder_and_keeps_its_state_there(
     assert {"demo", "echo"} <= set(read.settings.agents)
     assert read.settings.store == f"sqlite:///{tmp_path}/runs.db"
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("store", ["memory://", "sqlite:///runs.db"])
+def test_what_needs_a_shared_store_is_refused_with_place_and_cure(tmp_path: Path, store: str) -> None:
+    text = f"""store: {store}
+live: redis://127.0.0.1
+agents:
+  a: {{adapter: plain}}
+  b: {{adapter: plain, execute: worker}}
+"""
+    live, execute = fault(tmp_path, text).splitlines()
+    assert live.startswith("config.yaml:2: `live`")
+    assert live.endswith("set it to postgresql://... - at `$.live`")
+    assert execute.startswith("config.yaml:5: `execute: worker`")
+    assert execute.endswith("set it to postgresql://... - at `$.agents.b.execute`")
+
+
+def test_with_a_shared_store_it_is_fine(tmp_path: Path) -> None:
+    text = "store: postgresql://h/d\nlive: redis://h\nagents: {a: {adapter: plain, execute: worker}}\n"
+    assert loaded(tmp_path, text).shared

@@ -11,7 +11,7 @@ ALL = {"events", "errors", "messages", "settings", "model", "transcript", "adapt
 WORKFLOW = "workflow_model"
 LOG_WORDS = {"wire.workflow", "wire.workflow_parts", "wire.workflow_asks"}
 """What the log of a workflow run is made of: its engine writes finished envelopes."""
-RUNS = {"events", "errors", "model", "transcript", "adapter", "store.base", "store.native"}
+RUNS = {"events", "errors", "model", "transcript", "adapter", "store.base", "store.native", "store.claims", "store.signals"}
 ADAPTERS = {"events", "errors", "messages", "adapter", "memories", "loading", "traits"}
 FREE = {"messages", "settings"}
 SERVED = {"events", "errors", "model", WORKFLOW, "transcript", "runs", "workflows", "wire", "adapter", "memories"}
@@ -40,7 +40,7 @@ TABLE = {
     "elsewhere": {"adapter", "errors", "events", "traits"},
     "plugins": {"settings", "errors", "adapter", "elsewhere", "traits", "memories", "loading", "schema"},
     "server": {"settings", "errors", "api.connection"},
-    "cli": {"config", "plugins", "app", "worker", "settings", "errors", "server", "log", "store"},
+    "cli": {"config", "plugins", "app", "worker", "settings", "errors", "schema", "server", "log", "store"},
     "demo": set[str](),
     "testing": {*ALL, WORKFLOW, "wire", "runs", "config", "plugins", "server"},
     "process": {*ALL, "wire", "runs", "workflows", "plugins", "blocked", "log"},

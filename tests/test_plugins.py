@@ -114,11 +114,11 @@ def test_only_the_adapters_that_are_named_are_imported() -> None:
 
 def test_memories_are_made_once_and_only_when_they_are_asked_for(tmp_path: Path) -> None:
     async def main() -> None:
-        shared: dict[str, object] = {}
-        memories = plugins.LazyMemories(Settings(folder=str(tmp_path), store="sqlite:///runs.db", agents={}), shared)
-        assert not shared
+        site = plugins.site(Settings(folder=str(tmp_path), store="sqlite:///runs.db", agents={}))
+        memories = plugins.LazyMemories(site)
+        assert not site.shared
         one, other = await asyncio.gather(memories(), memories())
-        assert one is other is next(iter(shared.values()))
+        assert one is other is next(iter(site.shared.values()))
         await one.put("t", ("n",), "k", {"a": 1})
         await memories.close()
         with pytest.raises(Unavailable):
@@ -130,7 +130,7 @@ def test_memories_are_made_once_and_only_when_they_are_asked_for(tmp_path: Path)
 def test_a_server_that_was_never_asked_for_memories_makes_none(tmp_path: Path) -> None:
     code = (
         "import asyncio, sys; from proxy import plugins; from proxy.settings import Settings;"
-        "memories = plugins.LazyMemories(Settings(agents={}), {}); asyncio.run(memories.close());"
+        "memories = plugins.LazyMemories(plugins.site(Settings(agents={}))); asyncio.run(memories.close());"
         "sys.exit('langgraph' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
@@ -138,7 +138,7 @@ def test_a_server_that_was_never_asked_for_memories_makes_none(tmp_path: Path) -
 
 def test_a_store_beside_which_no_memories_can_be_is_unavailable() -> None:
     async def main() -> None:
-        memories = plugins.LazyMemories(Settings(store="elsewhere://db", agents={}), {})
+        memories = plugins.LazyMemories(plugins.site(Settings(store="elsewhere://db", agents={})))
         with pytest.raises(Unavailable, match="`store`"):
             await memories()
         await memories.close()

@@ -8,8 +8,11 @@ import click
 
 from proxy.cli.chat import chat
 from proxy.cli.check import agents, check
+from proxy.cli.child import child
+from proxy.cli.health import health
 from proxy.cli.init import init
 from proxy.cli.serve import serve
+from proxy.cli.worker import worker
 from proxy.errors import ProxyError
 
 
@@ -40,5 +43,5 @@ def version() -> None:
     click.echo(f"runwire {installed('runwire')}")
 
 
-for command in (serve, check, agents, chat, init):
+for command in (serve, worker, check, agents, health, chat, init, child):
     main.add_command(command)

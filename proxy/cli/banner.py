@@ -1,9 +1,10 @@
-"""What `serve` says when it is up: where, what, and the lines to paste into a client. Never a key's value."""
+"""What `serve` and `worker` say when they are up: where, what, and the lines to paste into a client. Never a key's
+value."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from proxy.config import Config, Off
 from proxy.settings import Settings
@@ -12,6 +13,13 @@ from proxy.settings import Settings
 def text(config: Config, settings: Settings, url: str) -> str:
     """`settings` are what is served, which the command line may have changed; `url` is without a path."""
     return "\n".join(_lines(config, settings, url))
+
+
+def worker(config: Config, names: Sequence[str], url: str | None) -> str:
+    """What `worker` says: which agents it runs; `url` is where its probes are."""
+    lines = ["Runwire worker is up", f"  config  {config.path}", f"  state   {without_secrets(config.settings.store)}"]
+    lines += [f"  health  {url}/ready"] if url else []
+    return "\n".join([*lines, f"  agents  {', '.join(names)}"])
 
 
 def agents(config: Config) -> Iterator[str]:

@@ -8,8 +8,11 @@ from pathlib import Path
 import click
 
 from proxy.cli import options
+from proxy.config import Config
+from proxy.settings import Settings
 
-MOST_FILES = 65536
+SPARE = 5.0
+"""Seconds beyond those by which a child ends itself."""
 
 
 @click.command()
@@ -22,20 +25,30 @@ MOST_FILES = 65536
 def serve(path: Path | None, host: str | None, port: int | None, workers: int, reload: bool, insecure: bool) -> None:
     """Serve the agents of a config file until SIGTERM or Ctrl-C.
 
-    The first signal lets running answers end (`server.drain` seconds), a second one ends at once.
+    The first signal lets running answers end (`server.drain` seconds), a second one ends at once. More than one process
+    need a store that processes share: `store: postgresql://...`.
     """
     if reload:
         from proxy.cli import reloading
 
         arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
         sys.exit(reloading.supervise(arguments, path or Path("config.yaml")))
-    from proxy import config, log, server
-    from proxy.cli import banner, guards
+    from proxy import config, log
+    from proxy.cli import files, guards
 
     loaded = config.read(path)
     settings = guards.admitted(loaded.settings, host=host, port=port, workers=workers, insecure=insecure)
-    log.setup(settings)
-    _raise_file_limit()
+    log.setup(settings, pid=workers > 1)
+    if workers > 1:
+        sys.exit(_supervise(loaded, settings, workers))
+    files.raise_limit()
+    _serve(loaded, settings)
+
+
+def _serve(loaded: Config, settings: Settings) -> None:
+    from proxy import server
+    from proxy.cli import banner
+
     bound = server.bind(settings.server.host, settings.server.port)
 
     from proxy import app
@@ -44,13 +57,18 @@ def serve(path: Path | None, host: str | None, port: int | None, workers: int, r
     server.run(app.create(settings), settings, bound, lambda: click.echo(text))
 
 
-def _raise_file_limit() -> None:
-    """Each stream holds a socket, and the usual soft limit is 1024."""
-    if sys.platform == "win32":
-        return
-    import resource
+def _supervise(loaded: Config, settings: Settings, count: int) -> int:
+    from proxy import server
+    from proxy.cli import banner
+    from proxy.cli.supervisor import Supervisor
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    # Never listened on: it only keeps the port.
+    anchor = server.bind(settings.server.host, settings.server.port, shared=True)
+    text = banner.text(loaded, settings, server.url(anchor))
+    command = [sys.executable, "-m", "proxy.cli", "child", *([] if loaded.shipped else ["--config", str(loaded.path)])]
+    supervisor = Supervisor(
+        command,
+        lambda: server.bind(settings.server.host, anchor.getsockname()[1], shared=True),
+        lambda: click.echo(text),
+    )
+    return supervisor.run(count, server.longest_end(settings) + SPARE)
