@@ -8,7 +8,8 @@ from proxy.errors import ConfigError
 from proxy.store.base import Store
 from proxy.store.memory import MemoryStore
 
-SCHEMES = "use `sqlite:///file.db` or `memory://`"
+SCHEMES = "use `sqlite:///file.db`, `postgresql://user:password@host/database` or `memory://`"
+POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
 
 
 def connect(url: str, folder: Path) -> Store:
@@ -16,6 +17,8 @@ def connect(url: str, folder: Path) -> Store:
     scheme, separator, place = url.partition("://")
     if scheme == "memory" and separator:
         return MemoryStore()
+    if scheme in POSTGRES and separator:
+        return _postgres(place)
     if scheme != "sqlite" or not separator:
         raise ConfigError(f"`store`: unknown scheme `{scheme[:40]}`; {SCHEMES}.")
     file = place.removeprefix("/")
@@ -24,3 +27,23 @@ def connect(url: str, folder: Path) -> Store:
     from proxy.store.sqlite import SqliteStore
 
     return SqliteStore((folder / file).resolve())
+
+
+def _postgres(place: str) -> Store:
+    """What stands in the place may hold a password: none of it is shown."""
+    try:
+        from proxy.store.postgres.store import PostgresStore
+    except ImportError as error:
+        raise ConfigError("`store`: PostgreSQL needs its driver: pip install 'runwire[postgres]'.") from error
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        if place.partition("/")[0].count("@") > 1:
+            raise ValueError
+        return PostgresStore(make_url(f"postgresql+psycopg://{place}"))
+    except (ArgumentError, ValueError):
+        raise ConfigError(
+            "`store`: the `postgresql://` URL cannot be read; write `postgresql://user:password@host:port/database`, "
+            "with special characters of user and password percent-encoded (`@` as `%40`, `/` as `%2F`)."
+        ) from None

@@ -69,10 +69,10 @@ class Database(ABC):
 class Reader:
     """Runs queries off the loop."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, engine: Engine | None = None, threads: int = READERS) -> None:
         self._database = database
-        self._engine = database.engine(writes=False)
-        self._executor = ThreadPoolExecutor(READERS, "store-reader")
+        self._engine = engine or database.engine(writes=False)
+        self._executor = ThreadPoolExecutor(threads, "store-reader")
 
     async def read(self, work: Callable[..., T], *arguments: Any) -> T:
         """`work(connection, *arguments)`. Raises `Unavailable`, and `BadRequest` for what cannot be in the store."""

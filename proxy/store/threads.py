@@ -122,7 +122,9 @@ def asked(query: ThreadQuery, live: frozenset[str]) -> Select[Any]:
 
 def find(connection: Connection, query: ThreadQuery, live: frozenset[str]) -> list[Thread]:
     status = case((busy(live), str(ThreadStatus.BUSY)), else_=THREAD.status)
-    keys = (status if query.sort_by == "status" else THREAD[query.sort_by], THREAD.thread_id)
+    keys: list[ColumnElement[Any]] = [status if query.sort_by == "status" else THREAD[query.sort_by], THREAD.thread_id]
+    if query.sort_by == "state_updated_at":
+        keys.insert(0, THREAD.state_updated_at.is_not(None))
     ordered = asked(query, live).order_by(*(key.desc() if query.descending else key.asc() for key in keys))
     if not query.looks_inside:
         return [thread_of(row) for row in connection.execute(ordered.limit(query.limit).offset(query.offset))]

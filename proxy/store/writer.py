@@ -89,6 +89,16 @@ class Call(Generic[T]):
 Op = Save | Call[Any]
 
 
+def rung_by(group: Sequence[Op]) -> list[Signal]:
+    """What is rung once these are durable, each signal once."""
+    return list(dict.fromkeys(signal for op in group if op.error is None for signal in op.signals))
+
+
+def signals_of(group: Sequence[Op]) -> list[Signal]:
+    """What those tell that have done what they should."""
+    return [signal for op in group if op.error is None for signal in op.signals]
+
+
 class Writer:
     """Takes operations on the loop's thread, writes them on its own, and lets them land on the loop's again.
 
@@ -182,14 +192,14 @@ class Writer:
         if (crash := future.exception()) is not None:
             logger.error("a group of writes failed", error=repr(crash), exc_info=crash)
             for op in group:
-                op.error = self._fault(crash)
+                op.error = self._fault(op, crash)
         self._watch(group)
         self._busy = False
         if self._waiting:
             self._plan()
         if any(isinstance(op.error, LeaseLost) and op.owner == self._lease.owner for op in group):
             self._lease.lose()
-        if signals := [signal for op in group if op.error is None for signal in op.signals]:
+        if signals := rung_by(group):
             self._ring(signals)
         for op in group:
             op.landed()
@@ -218,13 +228,13 @@ class Writer:
                 if time.monotonic() < until:
                     self._write([op])
                 else:
-                    op.error = self._fault(error)
+                    op.error = self._fault(op, error)
         else:
             for op in group:
-                op.error = self._fault(error)
+                op.error = self._fault(op, error)
 
-    def _fault(self, error: BaseException) -> ProxyError:
-        refusal = self._database.refusal(error)
+    def _fault(self, op: Op, error: BaseException) -> ProxyError:
+        refusal = self._database.refusal(error) if isinstance(op, Call) else None  # a log has nobody to tell
         kind = Outage if isinstance(error, OperationalError) or self._database.is_away(error) else Unavailable
         fault = refusal or kind("The store cannot be written now.", retry_after=1)
         fault.__cause__ = error
@@ -259,20 +269,17 @@ class Writer:
 
     def _change(self, connection: Connection, group: Sequence[Op], owners: Collection[str]) -> None:
         saves: list[Save] = []
-        signals: list[Signal] = []
         for op in group:
             if op.owner is not None and op.owner not in owners:
                 op.error = LeaseLost()
             elif isinstance(op, Save):
                 saves.append(op)
-                signals += op.signals
             else:
                 self._saver.write(connection, saves)
                 saves = []
                 op.run(connection)
-                signals += op.signals
         self._saver.write(connection, saves)
-        if signals:
+        if signals := rung_by(group):
             self._database.publish(connection, signals)
 
     async def close(self) -> None:

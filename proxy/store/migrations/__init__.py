@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 from proxy.errors import ConfigError
 
 HERE = Path(__file__).parent
-HEAD = "0006"
+HEAD = "0007"
 ALONE = """
 SET LOCAL lock_timeout = 0;
 SET LOCAL statement_timeout = 0;

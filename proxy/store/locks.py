@@ -1,0 +1,43 @@
+"""Locks between processes that share a store, had until the end of the transaction. Nobody waits for one within it.
+
+A store that nobody shares needs none: there they can always be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from proxy.errors import ProxyError
+
+
+class Held(ProxyError):
+    """Another process has what a change needs; it is tried again, outside of the transaction. Never shown."""
+
+
+def try_thread(connection: Connection, tenant: str, thread_id: str) -> bool:
+    """Keep others from holding the thread: a run of it may be made or started. Those who do that share the lock."""
+    return _try(connection, func.pg_try_advisory_xact_lock_shared, of_thread(tenant, thread_id))
+
+
+def try_count(connection: Connection, tenant: str, agent: str) -> bool:
+    """Keep others from making a run of that agent for that tenant."""
+    return _try(connection, func.pg_try_advisory_xact_lock, f"c:{tenant}:{agent}")
+
+
+def of_thread(tenant: str, thread_id: str) -> str:
+    """What the lock of a thread is called."""
+    return f"t:{tenant}:{thread_id}"
+
+
+def key_of(name: str) -> ColumnElement[int]:
+    """The number that stands for a name, in this schema."""
+    return func.hashtextextended(func.concat(func.current_schema(), ":", name), 0)
+
+
+def _try(connection: Connection, lock: Callable[..., Any], name: str) -> bool:
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.execute(select(lock(key_of(name)))).scalar())

@@ -1,0 +1,105 @@
+"""What the live logs write, each kind of row in one statement of a fixed text, however many rows there are.
+
+All of it may be written again: where the answer to a commit was lost and the database could not be asked, the logs come
+back with what is stored already, and maybe more. Then nothing is doubled, and what others have made of it stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Column, Connection, Double, Engine, LargeBinary, Table
+from sqlalchemy.dialects import postgresql
+
+from proxy.store import tables
+from proxy.store.saves import Save, Saver, body_rows, follow_up
+from proxy.store.tables import outcome_values
+
+Rows = Sequence[tuple[Any, ...]]
+DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+UNENDED = "runs.status IN ('pending', 'running')"
+
+
+def arrays(columns: Iterable[Column[Any]]) -> str:
+    """Rows that are given by columns: one array for each."""
+    types = [(f"%{'b' if isinstance(column.type, LargeBinary) else 's'}", column.type) for column in columns]
+    return f"unnest({', '.join(f'{mark}::{kind.compile(DIALECT)}[]' for mark, kind in types)})"
+
+
+def insertion(table: Table, otherwise: str) -> str:
+    names = ", ".join(table.columns.keys())
+    return f"INSERT INTO {table.name} ({names}) SELECT * FROM {arrays(table.columns)} ON CONFLICT {otherwise}"  # noqa: S608
+
+
+def assignments(names: Iterable[str], source: str) -> str:
+    return ", ".join(f"{name} = {source}.{name}" for name in names)
+
+
+RUN_NAMES = tables.runs.columns.keys()
+INSERT_RUNS = insertion(
+    tables.runs,
+    f"(tenant, run_id) DO UPDATE SET {assignments(RUN_NAMES[2:], 'excluded')} WHERE {UNENDED} RETURNING run_id",
+)
+REPLACE_RUNS = (
+    f"UPDATE runs SET {assignments(RUN_NAMES[2:], 'v')} "  # noqa: S608
+    f"FROM {arrays(tables.runs.columns)} AS v ({', '.join(RUN_NAMES)}) "
+    f"WHERE runs.tenant = v.tenant AND runs.run_id = v.run_id AND {UNENDED} RETURNING runs.run_id"
+)
+INSERT_SEGMENTS = insertion(
+    tables.segments,
+    "(run_id, first_seq) DO UPDATE SET last_seq = excluded.last_seq, body = excluded.body "
+    "WHERE segments.last_seq < excluded.last_seq",
+)
+INSERT_PAUSES = insertion(tables.pauses, "DO NOTHING")
+LEFT = [tables.threads.c[name] for name in ("tenant", "thread_id", "status", "outcome", "state")]
+LEAVE = (
+    "UPDATE threads SET status = v.status, outcome = v.outcome, state = coalesce(v.state, threads.state), "  # noqa: S608
+    f"updated_at = v.at, state_updated_at = v.at FROM {arrays([*LEFT, Column('at', Double)])} "
+    "AS v (tenant, thread_id, status, outcome, state, at) "
+    "WHERE threads.tenant = v.tenant AND threads.thread_id = v.thread_id"
+)
+
+
+class PostgresSaver(Saver):
+    """Writes many saves; those whose end is stored already leave what follows from it alone."""
+
+    def __init__(self, engine: Engine) -> None:
+        """It has no statements to compile."""
+
+    def write(self, connection: Connection, saves: list[Save]) -> None:
+        if not saves:
+            return
+        records = [save for save in saves if save.run is not None]
+        stored = [
+            *_changed(connection, INSERT_RUNS, [save for save in records if save.insert]),
+            *_changed(connection, REPLACE_RUNS, [save for save in records if not save.insert]),
+        ]
+        _execute(connection, INSERT_SEGMENTS, body_rows(saves))
+        _execute(connection, INSERT_PAUSES, [tables.pause_row(save.pause) for save in stored if save.pause is not None])
+        _execute(connection, LEAVE, _left(stored))
+        follow_up(connection, stored)
+
+
+def _execute(connection: Connection, statement: str, rows: Rows) -> Any:
+    return connection.exec_driver_sql(statement, tuple(map(list, zip(*rows, strict=True)))) if rows else None
+
+
+def _changed(connection: Connection, statement: str, saves: list[Save]) -> list[Save]:
+    """Write the records; those of these whose run was not over before."""
+    found = _execute(connection, statement, [tables.run_row(save.run) for save in saves if save.run is not None])
+    changed = set() if found is None else set(found.scalars())
+    return [save for save in saves if save.run_id in changed]
+
+
+def _left(saves: list[Save]) -> Rows:
+    """How threads are left, each once: by what comes last."""
+    now = time.time()
+    rows = {}
+    for save in saves:
+        if save.run is not None and save.thread is not None:
+            values = outcome_values(save.thread)
+            name = (save.run.tenant, save.run.thread_id)
+            rows[name] = (*name, values["status"], values["outcome"], values.get("state"), now)
+    return list(rows.values())
