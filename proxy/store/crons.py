@@ -12,6 +12,8 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 
 from proxy.model import Cron
 from proxy.store.native import CronQuery
+from proxy.store.ringing import tell
+from proxy.store.signals import Topic
 from proxy.store.tables import crons as table
 from proxy.store.tables import encode
 
@@ -41,6 +43,7 @@ def row_of(cron: Cron) -> dict[str, Any]:
 
 def put(connection: Connection, cron: Cron) -> None:
     connection.execute(insert(table), row_of(cron))
+    changed(connection, 1)
 
 
 def get(connection: Connection, tenant: str, cron_id: str) -> Cron | None:
@@ -51,11 +54,18 @@ def get(connection: Connection, tenant: str, cron_id: str) -> Cron | None:
 def replace(connection: Connection, cron: Cron, was: Cron) -> bool:
     """See `CronStore.replace_cron`: equal records are equal bytes."""
     same = is_cron(was.tenant, was.cron_id) & (CRON.body == encode(was))
-    return connection.execute(update(table).where(same).values(row_of(cron))).rowcount == 1
+    return changed(connection, connection.execute(update(table).where(same).values(row_of(cron))).rowcount)
 
 
 def remove(connection: Connection, tenant: str, cron_id: str) -> bool:
-    return connection.execute(delete(table).where(is_cron(tenant, cron_id))).rowcount == 1
+    return changed(connection, connection.execute(delete(table).where(is_cron(tenant, cron_id))).rowcount)
+
+
+def changed(connection: Connection, count: int) -> bool:
+    """Tell of crons that have changed, if there are any."""
+    if count:
+        tell(connection, Topic.CRONS)
+    return count > 0
 
 
 def matching(connection: Connection, query: CronQuery) -> list[Cron]:

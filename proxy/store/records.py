@@ -6,15 +6,14 @@ import time
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, null, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
-from proxy.errors import NotWaiting
 from proxy.events import FINAL, Entry
-from proxy.model import ACTIVE, ENDED, Idempotency, Pause, Run, RunStatus, Thread
-from proxy.store import segments, states, threads
-from proxy.store.base import CANCELLED_KEY, KEY_AGE, MOST_PAUSES, SWEEP, RunQuery, joined, placed
+from proxy.model import ENDED, Pause, Run, RunStatus
+from proxy.store import segments, states
+from proxy.store.base import KEY_AGE, MOST_PAUSES, SWEEP, RunQuery
 from proxy.store.livelogs import Page
-from proxy.store.rows import RUN, is_run, words
+from proxy.store.rows import RUN, WITHOUT_INPUT, gone, is_run, named, words
 from proxy.store.tables import CALLING, pause_of, run_of, run_row
 from proxy.store.tables import idempotency as keys
 from proxy.store.tables import pauses as pauses_table
@@ -24,7 +23,6 @@ from proxy.store.tables import segments as segments_table
 PAGE_BYTES = 4 * 1024 * 1024
 """A page of a log ends after the segment that goes over this."""
 RUN_NAMES = runs_table.columns.keys()
-WITHOUT_INPUT = [null().label("input") if column is RUN.input else column for column in RUN]
 
 
 def get(connection: Connection, tenant: str, run_id: str) -> Run | None:
@@ -46,16 +44,15 @@ def find(connection: Connection, query: RunQuery) -> list[Run]:
     return [run_of(row) for row in connection.execute(asked)]
 
 
-def unfinished(connection: Connection) -> list[tuple[Run, int]]:
-    last = select(func.max(segments_table.c.last_seq)).where(segments_table.c.run_id == RUN.run_id).scalar_subquery()
-    asked = select(runs_table, last.label("last")).where(RUN.status.in_(words(ACTIVE)))
-    return [(run_of(row), row.last or 0) for row in connection.execute(asked)]
-
-
-def calling(connection: Connection, limit: int) -> list[Run]:
+def calling(connection: Connection, me: str, limit: int) -> list[Run]:
     """See `RunStore.calling`."""
-    asked = select(*WITHOUT_INPUT).where(CALLING, RUN.status.in_(words(ENDED))).order_by(RUN.updated_at).limit(limit)
-    return [run_of(row) for row in connection.execute(asked)]
+    mine = RUN.owner.is_(None) | (RUN.owner == me) | gone(me)
+    asked = select(*WITHOUT_INPUT).where(CALLING, RUN.status.in_(words(ENDED)), mine).order_by(RUN.updated_at)
+    rows = connection.execute(asked.limit(limit).with_for_update(skip_locked=True)).all()
+    taken = [(row.tenant, row.run_id) for row in rows if row.owner != me]
+    if taken:
+        connection.execute(update(runs_table).where(named(taken)).values(owner=me))
+    return [msgspec.structs.replace(run_of(row), owner=me) for row in rows]
 
 
 def called(connection: Connection, tenant: str, run_id: str) -> bool:
@@ -109,70 +106,8 @@ def drop_pause(connection: Connection, tenant: str, run_id: str) -> None:
     connection.execute(delete(pauses_table).where(mine))
 
 
-def insert_run(connection: Connection, run: Run, idempotency: Idempotency | None, thread: Thread | None) -> Run:
-    """See `RunStore.insert`."""
-    used = None if idempotency is None else use(connection, run.tenant, idempotency.key)
-    if used is not None and idempotency is not None and used.run_id != CANCELLED_KEY:
-        return joined(get(connection, run.tenant, used.run_id), same=used.fingerprint == idempotency.fingerprint)
-    if used is not None:
-        run = msgspec.structs.replace(run, status=RunStatus.PENDING, cancel="interrupt")
-    elif not run.temporary:
-        run = admitted(connection, run)
-    if run.resumes is not None:
-        answer(connection, run)
-    if not run.temporary:
-        close_pauses(connection, run)
-    if thread is not None:
-        threads.ensure(connection, thread)
-    connection.execute(insert(runs_table), values(run))
-    if idempotency is not None:
-        key = {"tenant": run.tenant, "key": idempotency.key, "run_id": run.run_id, "created_at": time.time()}
-        connection.execute(delete(keys).where(keys.c.tenant == run.tenant, keys.c.key == idempotency.key))
-        connection.execute(insert(keys), key | {"fingerprint": idempotency.fingerprint})
-    return run
-
-
-def use(connection: Connection, tenant: str, key: str) -> Row[Any] | None:
-    """What an idempotency key was used for."""
-    return connection.execute(select(keys).where(keys.c.tenant == tenant, keys.c.key == key)).first()
-
-
-def cancel_key(connection: Connection, tenant: str, key: str) -> str | None:
-    """See `RunStore.cancel_key`."""
-    used = use(connection, tenant, key)
-    if used is None:
-        row = {"tenant": tenant, "key": key, "run_id": CANCELLED_KEY, "fingerprint": "", "created_at": time.time()}
-        connection.execute(insert(keys), row)
-    return None if used is None or used.run_id == CANCELLED_KEY else str(used.run_id)
-
-
-def admitted(connection: Connection, run: Run) -> Run:
-    """The run with the status that its thread has for it. Raises `Busy`."""
-    others = connection.execute(
-        select(RUN.run_id, RUN.status, RUN.not_before)
-        .where(
-            RUN.tenant == run.tenant,
-            RUN.thread_id == run.thread_id,
-            RUN.status.in_(words(ACTIVE)),
-            RUN.temporary.is_(False),
-        )
-        .order_by(RUN.run_id)
-    ).all()
-    return placed(run, [(RunStatus(other.status), other.not_before, other.run_id) for other in others])
-
-
-def close_pauses(connection: Connection, run: Run) -> None:
-    """What the thread asked is answered by a run of it, or over with it."""
-    column = pauses_table.c
-    connection.execute(
-        update(pauses_table)
-        .where(column.tenant == run.tenant, column.thread_id == run.thread_id, column.answered_by.is_(None))
-        .values(answered_by=run.run_id)
-    )
-
-
 def reopen_pauses(connection: Connection, run: Run) -> None:
-    """Undo `close_pauses`, and `answer`."""
+    """Undo what `inserts.close_pauses` and `inserts.answer` did."""
     column = pauses_table.c
     mine = (column.tenant == run.tenant) & (column.answered_by == run.run_id)
     connection.execute(update(pauses_table).where(mine).values(answered_by=None))
@@ -187,18 +122,6 @@ def transition(connection: Connection, run: Run, frm: frozenset[RunStatus]) -> b
         update(runs_table).where(is_run(run.tenant, run.run_id), RUN.status.in_(words(frm))).values(values(run))
     )
     return changed.rowcount == 1
-
-
-def answer(connection: Connection, run: Run) -> None:
-    """Close the pause that a run resumes."""
-    column = pauses_table.c
-    changed = connection.execute(
-        update(pauses_table)
-        .where(column.tenant == run.tenant, column.run_id == run.resumes, column.answered_by.is_(None))
-        .values(answered_by=run.run_id)
-    )
-    if changed.rowcount == 0:
-        raise NotWaiting
 
 
 def strip(connection: Connection, run: Run) -> None:

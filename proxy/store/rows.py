@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement
+from collections.abc import Iterable
+
+from sqlalchemy import ColumnElement, null, select, tuple_
 
 from proxy.model import RunStatus
-from proxy.store.tables import runs
+from proxy.store.tables import runs, servers
 
 RUN = runs.c
+WITHOUT_INPUT = [null().label("input") if column is RUN.input else column for column in RUN]
 
 
 def is_run(tenant: str | ColumnElement[str], run_id: str | ColumnElement[str]) -> ColumnElement[bool]:
@@ -16,3 +19,14 @@ def is_run(tenant: str | ColumnElement[str], run_id: str | ColumnElement[str]) -
 
 def words(statuses: frozenset[RunStatus]) -> list[str]:
     return sorted(statuses)
+
+
+def named(names: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
+    """It is one of these, by tenant and id."""
+    return tuple_(RUN.tenant, RUN.run_id).in_(list(names))
+
+
+def gone(me: str) -> ColumnElement[bool]:
+    """It is a process's that is none any more. In a store that nobody shares, that is any other than this."""
+    alive = select(servers.c.server_id).where(servers.c.server_id == RUN.owner).exists()
+    return (RUN.owner != me) & ~alive

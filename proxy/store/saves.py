@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine, Table, UpdateBase, bindparam, insert,
 from proxy.errors import ProxyError
 from proxy.events import Entry
 from proxy.model import Pause, Run, ThreadOutcome
-from proxy.store import records, segments, tables, threads
-from proxy.store.signals import Signal
+from proxy.store import queue, records, segments, tables, threads
+from proxy.store.signals import Signal, Topic
 
 TOGETHER = 32
 """Rows that one statement inserts at most."""
@@ -115,6 +115,7 @@ class Saver:
             if rows:
                 statement.execute(connection, rows)
         leave(connection, saves)
+        follow_up(connection, saves)
 
 
 def body_rows(saves: list[Save]) -> list[segments.Segment]:
@@ -128,11 +129,17 @@ def body_rows(saves: list[Save]) -> list[segments.Segment]:
 
 
 def leave(connection: Connection, saves: list[Save]) -> None:
-    """What the ends of runs do to their threads."""
+    """Leave the threads of runs as their ends say."""
     for save in saves:
-        if save.run is None:
-            continue
-        if save.thread is not None:
+        if save.run is not None and save.thread is not None:
             threads.leave(connection, save.run.tenant, save.run.thread_id, save.thread)
-        if save.run.gone_at is not None:
+
+
+def follow_up(connection: Connection, saves: list[Save]) -> None:
+    """What else the ends of runs do to what waits for them."""
+    for save in saves:
+        if save.run is not None and save.run.gone_at is not None:
             records.reopen_pauses(connection, save.run)
+    ended = [save.run for save in saves if save.run is not None and save.run.ended]
+    if ended and queue.is_followed(connection, ended):
+        saves[-1].signals = (*saves[-1].signals, (Topic.QUEUE, ""))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -16,36 +16,40 @@ import msgspec
 import structlog
 
 from proxy.events import Entry
-from proxy.model import ACTIVE, Idempotency, Pause, Run, RunStatus, Thread
-from proxy.store import records
-from proxy.store.base import RunQuery, placed
+from proxy.model import Pause, Run, RunStatus
+from proxy.store import records, sights
+from proxy.store.base import RunQuery
 from proxy.store.bells import Bells
 from proxy.store.engine import Reader
 from proxy.store.feeds import Sink
 from proxy.store.journal import StoreJournal
 from proxy.store.lease import Lease
+from proxy.store.live import Live
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.runlog import LiveLog
 from proxy.store.signals import Signals
 from proxy.store.sql_assistants import SqlAssistants
+from proxy.store.sql_claims import SqlClaims
 from proxy.store.sql_crons import SqlCrons
+from proxy.store.sql_inserts import SqlInserts
 from proxy.store.sql_states import SqlStates
 from proxy.store.sql_threads import SHORT, SqlThreads
 from proxy.store.sql_workflows import SqlWorkflows
+from proxy.store.tails import Sight
 from proxy.store.writer import Call, Writer
 
 logger = structlog.get_logger(__name__)
 
 
-class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows, ABC):
+class SqlStore(SqlInserts, SqlClaims, SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows, ABC):
     """The store port over a SQL database; what opens it is its own."""
 
-    shared = False
-
-    def __init__(self) -> None:
-        self.lease = Lease()
-        self.signals = Signals()
-        self._logs = LiveLogs(self._page)
+    def __init__(self, lease: Lease | None = None, signals: Signals | None = None, live: Live | None = None) -> None:
+        super().__init__()
+        self.lease = lease or Lease()
+        self.signals = signals or Signals()
+        self._fast = live
+        self._logs = LiveLogs(self._page, self._look, lease=self.lease, signals=self.signals, shared=self.shared)
         self._bells = Bells()
         self._opened = False
         self._reader: Reader
@@ -59,7 +63,7 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows, ABC
         """The database is as it should be: begin."""
         self._writer = writer
         self._reader = reader
-        self._journal = StoreJournal(writer, self._logs)
+        self._journal = StoreJournal(writer, self._logs, shared=self.shared, live=self._fast)
         self._opened = True
 
     def _expected(self) -> int:
@@ -80,22 +84,6 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows, ABC
         self._logs.close()
         self._reader.close()
         await self._writer.close()
-
-    async def insert(self, run: Run, *, idempotency: Idempotency | None = None, thread: Thread | None = None) -> Run:
-        if not run.temporary:
-            run = self._placed(run)
-        stored = await self._writer.call(records.insert_run, run, idempotency, thread)
-        log = self._logs.get(stored.run_id)
-        return stored if log is None else log.run
-
-    def _placed(self, run: Run) -> Run:
-        """What is on disk is looked at there; this is about runs that are not on disk yet."""
-        query = RunQuery(tenant=run.tenant, thread_id=run.thread_id, statuses=ACTIVE)
-        others = [log.run for log in self._journal.fresh.values() if query.matches(log.run) and not log.run.temporary]
-        return placed(run, [(other.status, other.not_before, other.run_id) for other in others])
-
-    async def cancel_key(self, tenant: str, key: str) -> str | None:
-        return await self._writer.call(records.cancel_key, tenant, key)
 
     async def get(self, tenant: str, run_id: str) -> Run | None:
         log = self._logs.get(run_id)
@@ -144,16 +132,13 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows, ABC
         self._writer.send(Call(done, records.strip, (run,)))
 
     async def calling(self, *, limit: int) -> list[Run]:
-        return await self._reader.read(records.calling, limit)
+        return await self._writer.call(records.calling, self.lease.owner, limit)
 
     async def called(self, tenant: str, run_id: str) -> bool:
         changed = await self._writer.call(records.called, tenant, run_id)
         if (log := self._logs.get(run_id)) is not None and log.run.tenant == tenant and log.ended:
             log.run = msgspec.structs.replace(log.run, webhook=None)
         return changed
-
-    async def unfinished(self) -> list[tuple[Run, int]]:
-        return await self._reader.read(records.unfinished)
 
     async def pauses(
         self, tenant: str, thread_id: str | None = None, *, agent: str | None = None, answered: bool = False
@@ -176,7 +161,9 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows, ABC
         return old
 
     def begin(self, run: Run, *, inserted: bool, after: int = 0) -> LiveLog:
-        log = LiveLog(run, self._journal, inserted=inserted, after=after)
+        if not inserted:
+            run = msgspec.structs.replace(run, owner=self.lease.owner)
+        log = LiveLog(run, self._journal, inserted=inserted, after=after, lease=self.lease)
         self._journal.begin(log)
         return log
 
@@ -193,6 +180,15 @@ class SqlStore(SqlThreads, SqlAssistants, SqlCrons, SqlStates, SqlWorkflows, ABC
         sink: Sink | None = None,
     ) -> AsyncGenerator[list[Entry]]:
         return self._logs.follow(run_id, after, idle, first, sink)
+
+    async def last(self, run_id: str) -> int:
+        return await self._logs.last(run_id)
+
+    def leave_logs(self) -> None:
+        self._logs.let_go()
+
+    async def _look(self, asked: Sequence[tuple[str, int]]) -> dict[str, Sight]:
+        return await self._reader.read(sights.standing, asked)
 
     async def _page(self, run_id: str, after: int, limit: int) -> Page:
         return await self._reader.read(records.page, run_id, after, limit)

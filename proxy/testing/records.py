@@ -20,7 +20,7 @@ AT_ONCE = 50
 async def a_record_comes_back_as_it_was(store: Store) -> None:
     """Every field of a record is kept, before the run's end and after it."""
     choices = Choices(metadata={"a": "ä\u2028"}, store=False, keepalive=2.5, context={"deep": [1, {"x": None}]})
-    run = new_run(choices=choices, group="g", temporary=True)
+    run = new_run(choices=choices, group="g", temporary=True, attempt=2, owner=store.lease.owner)
     assert await store.insert(run) == run
     assert await store.get("default", run.run_id) == run
     end = ended(run)
@@ -32,8 +32,9 @@ async def a_record_comes_back_as_it_was(store: Store) -> None:
 async def a_run_is_found_before_it_is_on_disk(store: Store) -> None:
     """A run that has just begun is there for `get` and `find`."""
     run = new_run()
-    store.begin(run, inserted=False)
-    assert await store.get("default", run.run_id) == run
+    log = store.begin(run, inserted=False)
+    assert log.run == msgspec.structs.replace(run, owner=store.lease.owner)
+    assert await store.get("default", run.run_id) == log.run
     assert await ids(store, thread_id=run.thread_id) == [run.run_id]
     assert await ids(store, statuses=frozenset({RunStatus.SUCCESS})) == []
 
@@ -67,7 +68,7 @@ async def tenants_do_not_see_each_other(store: Store) -> None:
     assert await store.pauses("b", run.thread_id) == []
     assert not await store.delete("b", run.run_id)
     assert not await store.transition(msgspec.structs.replace(end, tenant="b"), frm=frozenset(RunStatus))
-    other = new_run(tenant="b", thread_id=run.thread_id)
+    other = new_run(tenant="b", thread_id=run.thread_id, owner=store.lease.owner)
     assert await store.insert(other, idempotency=key) == other
     assert await store.get("a", run.run_id) == end
 
@@ -165,8 +166,10 @@ async def a_pause_is_answered_once(store: Store) -> None:
     results = await asyncio.gather(*(store.insert(answer) for answer in answers), return_exceptions=True)
     assert sum(isinstance(result, Conflict) for result in results) == 9
     [winner] = [result for result in results if isinstance(result, Run)]
-    assert [await store.get("default", answer.run_id) for answer in answers if answer != winner] == [None] * 9
+    losers = [answer.run_id for answer in answers if answer.run_id != winner.run_id]
+    assert [await store.get("default", run_id) for run_id in losers] == [None] * 9
     assert await store.get("default", winner.run_id) == winner
+    assert winner.owner == store.lease.owner
     assert await store.pauses("default", run.thread_id) == []
     [answered] = await store.pauses("default", run.thread_id, answered=True)
     assert answered == msgspec.structs.replace(pause, answered_by=winner.run_id)
@@ -247,10 +250,11 @@ async def sweeping_keeps_the_newest(store: Store) -> None:
     assert await ids(store) == [run.run_id for run in reversed(runs[5:])]
 
 
-async def a_new_store_has_nothing_unfinished(store: Store) -> None:
-    """A new store answers, and has nothing to finish."""
+async def a_new_store_has_nothing_to_do(store: Store) -> None:
+    """A new store answers, and has no run that waits or was lost."""
     await store.ping()
-    assert await store.unfinished() == []
+    assert await store.waiting() == {}
+    assert await store.take_lost(limit=10) == []
 
 
 PROMISES: tuple[Promise, ...] = (
@@ -270,5 +274,5 @@ PROMISES: tuple[Promise, ...] = (
     a_stripped_run_keeps_its_record,
     sweeping_deletes_what_is_old,
     sweeping_keeps_the_newest,
-    a_new_store_has_nothing_unfinished,
+    a_new_store_has_nothing_to_do,
 )

@@ -88,12 +88,12 @@ def test_a_locked_database_is_told_in_time_and_recovers(tmp_path: Path, monkeypa
                 await store.insert(other)
             with pytest.raises(Unavailable):
                 await store.ping()
-            assert await store.get("default", run.run_id) == run
+            assert await store.get("default", run.run_id) == log.run
             assert await ids(store) == [run.run_id]
             assert not reader.done()
         assert await log.settle(Completed(), ended(run))
         assert seqs(await reader) == [1, 2]
-        assert await store.insert(other) == other
+        assert (await store.insert(other)).run_id == other.run_id
         await store.ping()
 
     on(path, act)
@@ -123,7 +123,7 @@ def test_an_end_that_was_given_up_is_written_once_the_store_is_back(
             assert found.ended
 
     async def after(store: SqliteStore) -> None:
-        assert await store.unfinished() == []
+        assert await store.take_lost(limit=10) == []
         assert [entry.event for entry in await followed(store, run.run_id)] == [word("0"), lost]
 
     on(path, act)

@@ -56,13 +56,13 @@ def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
         assert seqs(await followed(store, run.run_id)) == list(range(1, 5002))
         assert await store.pauses("default", run.thread_id) == [pause]
         assert await store.insert(new_run(), idempotency=Idempotency(key="k", fingerprint="f")) == kept[0]
-        assert await store.unfinished() == []
+        assert await store.take_lost(limit=10) == []
 
     on(tmp_path / "runs.db", before)
     on(tmp_path / "runs.db", after)
 
 
-def test_a_run_that_was_not_settled_is_found_unfinished_and_can_be_ended(tmp_path: Path) -> None:
+def test_a_run_that_was_not_settled_is_lost_at_the_next_start_and_can_be_ended(tmp_path: Path) -> None:
     inserted, begun = new_run(), new_run()
 
     async def before(store: SqliteStore) -> None:
@@ -70,8 +70,10 @@ def test_a_run_that_was_not_settled_is_found_unfinished_and_can_be_ended(tmp_pat
         await say(store.begin(begun, inserted=False), range(3))
 
     async def after(store: SqliteStore) -> None:
-        found = {run.run_id: (run, last) for run, last in await store.unfinished()}
-        assert found == {inserted.run_id: (inserted, 0), begun.run_id: (begun, 3)}
+        found = await store.take_lost(limit=9)
+        assert [(lost.run.run_id, lost.last) for lost in found] == [(inserted.run_id, 0), (begun.run_id, 3)]
+        assert {(lost.run.owner, lost.run.attempt) for lost in found} == {(store.lease.owner, 2)}
+        assert await store.take_lost(limit=9) == []
         log = store.begin(begun, inserted=True, after=10_003)
         reader = asyncio.ensure_future(followed(store, begun.run_id))
         await asyncio.sleep(0)
@@ -220,9 +222,9 @@ def test_a_url_names_a_file_relative_to_the_folder_or_absolute(url: str, file: s
     assert (tmp_path / file).exists()
 
 
-@pytest.mark.parametrize("url", ["postgresql://me:secret@host/db", "runs.db", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize("url", ["mysql://me:secret@host/db", "runs.db", "sqlite://", "sqlite:///:memory:"])
 def test_a_url_that_names_no_store_is_refused_with_the_cure(url: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"`store`: .*use `sqlite:///file\.db` or `memory://`") as caught:
+    with pytest.raises(ConfigError, match=r"`store`: .*use `sqlite:///file\.db`, .* or `memory://`") as caught:
         connect(url, tmp_path)
     assert "secret" not in str(caught.value)
 

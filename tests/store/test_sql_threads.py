@@ -98,8 +98,9 @@ def test_a_run_that_a_process_left_keeps_its_thread_busy_until_it_is_ended(tmp_p
         known = await store.get_thread("default", thread.thread_id)
         assert known is not None
         assert known.status is ThreadStatus.BUSY
-        (left, last), *_ = await store.unfinished()
-        await store.begin(left, inserted=True, after=last).settle(Completed(), ended(left), thread=ThreadOutcome())
+        [lost] = await store.take_lost(limit=10)
+        log = store.begin(lost.run, inserted=True, after=lost.last)
+        await log.settle(Completed(), ended(lost.run), thread=ThreadOutcome())
         known = await store.get_thread("default", thread.thread_id)
         assert known is not None
         assert known.status is ThreadStatus.IDLE

@@ -15,8 +15,13 @@ def upgrade() -> None:
     op.add_column("runs", sa.Column("owner", sa.Text))
     op.add_column("runs", sa.Column("attempt", sa.Integer, nullable=False, server_default="1"))
     op.add_column("workflows", sa.Column("owner", sa.Text))
-    _partial("runs_waiting", ["tenant", "run_id"], "status = 'pending'")
-    _partial("runs_owned", ["owner"], "status = 'running'")
+    op.execute("UPDATE runs SET owner = '' WHERE status = 'running'")  # a process has them that nobody knows
+    _partial("runs_waiting", ["agent", "tenant", "run_id"], "status = 'pending' AND not_before IS NULL")
+    _partial("runs_delayed", ["agent", "not_before"], "status = 'pending' AND not_before IS NOT NULL")
+    _partial("runs_doomed", ["run_id"], "status = 'pending' AND cancel IS NOT NULL")
+    _partial("runs_owned", ["owner"], "status IN ('pending', 'running') AND owner IS NOT NULL")
+    _partial("runs_active", ["tenant", "agent"], "status IN ('pending', 'running')")
+    _partial("runs_open", ["run_id"], "status IN ('pending', 'running')")
     _partial("runs_one_a_thread", ["tenant", "thread_id"], "status = 'running' AND NOT temporary", unique=True)
     op.create_table(
         "servers",
@@ -37,7 +42,15 @@ def _partial(name: str, columns: list[str], condition: str, *, unique: bool = Fa
 
 def downgrade() -> None:
     op.drop_table("servers")
-    for index in ("runs_one_a_thread", "runs_owned", "runs_waiting"):
+    for index in (
+        "runs_one_a_thread",
+        "runs_open",
+        "runs_active",
+        "runs_owned",
+        "runs_doomed",
+        "runs_delayed",
+        "runs_waiting",
+    ):
         op.drop_index(index, "runs")
     with op.batch_alter_table("workflows") as workflows:
         workflows.drop_column("owner")
