@@ -107,6 +107,6 @@ async def _resumed(run: RunInput, answer: Answer, options: GraphOptions, graph: 
         return Command(resume=values, update=update)
     if halted:
         return Command(update=update) if update else None
-    if update is None:
+    if update is None and run.attempt == 1:
         raise NotWaiting("This thread does not wait for an answer.")
     return update

@@ -62,21 +62,28 @@ async def halted() -> AsyncGenerator[tuple[Any, ...]]:
 
 async def untaken(run: RunInput, given: Any, saver: Saver) -> Any:
     """What is left of the input of a run that has left no checkpoint of its own; None goes on without any."""
-    if not isinstance(given, Command):
+    if not isinstance(given, Command) and (run.answer is None or given is None):
         return given
     if not isinstance(saver, DurableSaver):
-        return None if await _has_begun(run, given, saver) else given
+        return None if await _is_written(run, given, saver) else given
     before = await _before(run, saver)
     if before.anywhere:
         await saver.arewind(run.thread_key, before)
         return given
     taken = _Taken(saver, before, *await saver.asince(run.thread_key, before.newest))
+    if not isinstance(given, Command):
+        # What is an answer to nothing now was one before.
+        given = Command(update=given) if taken.anything else given
+    return await _rest(run, given, taken, saver) if taken.anything else given
+
+
+async def _rest(run: RunInput, given: Command[Any], taken: _Taken, saver: DurableSaver) -> Command[Any] | None:
     resume = taken.left_of(given.resume)
     if resume is None and taken.answers:
         await saver.adrop(run.thread_key, taken.answers)
     if taken.has_updates:
         return None if resume is None else Command(resume=resume)
-    if resume is None and given.update is None and not given.goto:
+    if resume is None and not given.update and not given.goto:
         return None
     return Command(resume=resume, update=given.update, goto=given.goto)
 
@@ -86,8 +93,10 @@ async def _before(run: RunInput, saver: DurableSaver) -> Before:
     return await saver.abefore(run.thread_key, anywhere=addressed, run_id=run.run_id)
 
 
-async def _has_begun(run: RunInput, given: Command[Any], saver: Saver) -> bool:
+async def _is_written(run: RunInput, given: Any, saver: Saver) -> bool:
     """As far as a saver tells that is not ours: whether sub-graphs got on, or the command is written down."""
+    if not isinstance(given, Command):
+        return False
     config: RunnableConfig = {"configurable": {"thread_id": run.thread_key}}
     async for _ in saver.alist(config, filter={"run_id": run.run_id}, limit=1):
         return True
@@ -109,6 +118,7 @@ class _Taken:
     def __init__(self, saver: Saver, before: Before, now: list[Written], moved: frozenset[str]) -> None:
         old = set(before.writes)
         new = [write for write in now if write not in old]
+        self.anything = bool(new or moved)
         self._changed = {write.place for write in new}
         self._moved = moved
         self._waiting = [_asked(saver, write) for write in before.writes if write.channel == INTERRUPT]
