@@ -109,6 +109,17 @@ class StoreJournal:
         if flight.error is not None:
             raise flight.error
 
+    async def hand_over(self, run_id: str) -> None:
+        """Write all that the log of a run says, if this process has it, and let go of it: another may begin it then.
+
+        Who follows it goes on with what that one says. Raises `Unavailable` and `LeaseLost`."""
+        log = self._logs.get(run_id)
+        if log is not None:
+            log.shut()
+            while log.last > log.stored or run_id in self.fresh:
+                await self.store(log)
+            self._logs.lose(log)
+
     async def commit(
         self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
     ) -> None:
@@ -161,7 +172,7 @@ class StoreJournal:
         else:
             log.written(flight.entries[-1].seq if flight.entries else log.stored, flight.size)
         if self._live is not None:
-            self._live.show(log)
+            self._live.note(log)
         if log.ended and log.stored == log.last:
             self._logs.retire(flight.run_id)
 

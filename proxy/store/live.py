@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from proxy.errors import ConfigError
 from proxy.store.lease import Lease
 from proxy.store.runlog import LiveLog
 from proxy.store.signals import Signal, Signals
@@ -17,15 +18,22 @@ from proxy.store.tails import Tails, Watch
 class Live(Watch, Protocol):
     """What a shared store takes beside itself. All of it is for the loop's thread."""
 
-    up: bool
-    """It is there, as far as is known."""
+    @property
+    def up(self) -> bool:
+        """It is there, as far as is known."""
+        ...
 
     async def open(self, tails: Tails, signals: Signals, lease: Lease) -> None:
         """Begin to hear others: feed the tails, and ring the signals. Raises nothing if it is away: it comes back."""
         ...
 
     def show(self, log: LiveLog) -> None:
-        """Show to others soon what this log says and is on disk of it; sets `log.told`. Nothing past the lease."""
+        """Show to others soon what this log says; sets `log.told`. Nothing past the lease, and no end that is not in
+        the store."""
+        ...
+
+    def note(self, log: LiveLog) -> None:
+        """More of this log is in the store: tell those who wait for it."""
         ...
 
     def tell(self, signals: Sequence[Signal]) -> bool:
@@ -33,3 +41,14 @@ class Live(Watch, Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def connect(url: str, prefix: str) -> Live:
+    """What a `live` URL names, not yet open; deployments that share it differ in `prefix`. Raises `ConfigError`."""
+    try:
+        from proxy.store.redis import RedisLive
+    except ModuleNotFoundError as missing:
+        if missing.name != "redis":
+            raise
+        raise ConfigError("`live`: Redis needs another package; `pip install 'runwire[redis]'`.") from missing
+    return RedisLive(url, prefix)

@@ -166,10 +166,15 @@ class LiveLog(Feed):
         self._closed = True
         self.let_go()
 
+    def shut(self) -> None:
+        """Take nothing more."""
+        self._closed = True
+        self._announce()
+
     def lose(self) -> None:
         """Another process has the run: take nothing more, and write nothing more."""
-        self._closed = self.lost = True
-        self._announce()
+        self.lost = True
+        self.shut()
 
     def _end(self, entry: Entry, run: Run) -> None:
         self.run = run

@@ -42,7 +42,9 @@ UNKNOWN = Sight([], 0, False)
 class Watch(Protocol):
     """Who wants to know which logs are followed here."""
 
-    def follow(self, run_id: str) -> None: ...
+    def follow(self, run_id: str) -> bool:
+        """True if it calls `ask` for the run soon; nothing is missed from then on."""
+        ...
 
     def leave(self, run_id: str) -> None: ...
 
@@ -71,9 +73,9 @@ class Tails:
         if tail is None:
             tail = self._tails[run_id] = Tail(run_id, after)
             tail.released = self._released
-            if self.watch is not None:
-                self.watch.follow(run_id)
-            self._ask(run_id)
+            self._plan()
+            if self.watch is None or not self.watch.follow(run_id):
+                self.ask(run_id)
         return tail
 
     def drop(self, run_id: str) -> Tail | None:
@@ -90,13 +92,17 @@ class Tails:
     def all(self) -> list[str]:
         return list(self._tails)
 
-    def feed(self, run_id: str, after: int, entries: Sequence[Entry]) -> None:
-        """All entries of a log above `after` up to the last of these, as its owner says."""
+    def hear(self, run_id: str, after: int, entries: Sequence[Entry], stored: int) -> None:
+        """What its owner says of a log: all entries above `after` up to the last of these, and the number up to which
+        it is in the store."""
         tail = self._tails.get(run_id)
-        if tail is not None and not tail.ended:
-            gapped = tail.gapped
-            if not tail.feed(after, entries) and not gapped:
-                self._ask(run_id)
+        if tail is None or tail.ended:
+            return
+        gapped = tail.gapped
+        if entries and not tail.feed(after, entries) and not gapped:
+            self.ask(run_id)
+        if stored > tail.last:
+            self.ask(run_id)
 
     def let_go(self) -> None:
         """Tell all who follow one to ask another process, now and from now on."""
@@ -104,33 +110,33 @@ class Tails:
         for tail in self._tails.values():
             tail.let_go()
 
-    def _rung(self, run_id: str) -> None:
-        if run_id == ANY:
-            self._ask_all()
-        elif run_id in self._tails:
-            self._ask(run_id)
-
-    def _ask_all(self) -> None:
-        for run_id in self._tails:
-            self._ask(run_id)
-
-    def _ask(self, run_id: str) -> None:
-        tail = self._tails[run_id]
+    def ask(self, run_id: str) -> None:
+        """Ask the store for the next entries of a log, if it is followed here."""
+        tail = self._tails.get(run_id)
+        if tail is None or tail.ended:
+            return
         if self._look is None:
             tail.finish()
-        elif not tail.ended:
-            self._changed[run_id] = None
-            if self._task is None:
-                self._task = asyncio.ensure_future(self._run())
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(ROUND, self._tick)
+            return
+        self._changed[run_id] = None
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+
+    def _rung(self, run_id: str) -> None:
+        for each in list(self._tails) if run_id == ANY else (run_id,):
+            self.ask(each)
+
+    def _plan(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(ROUND, self._tick)
 
     def _tick(self) -> None:
+        """A store that nobody shares is only asked again for what it did not answer."""
         self._timer = None
-        if self._shared:
-            self._ask_all()
-        elif self._changed:  # the store could not be asked
-            self._ask(next(iter(self._changed)))
+        if self._tails:
+            self._plan()
+        for run_id in list(self._tails if self._shared else self._changed):
+            self.ask(run_id)
 
     async def _run(self) -> None:
         try:
@@ -171,6 +177,6 @@ class Tails:
             if tail.ended:
                 return
             if sight.last > tail.last:
-                self._ask(tail.run_id)
+                self.ask(tail.run_id)
             elif not sight.open:
                 tail.vanish()

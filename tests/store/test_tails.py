@@ -454,22 +454,30 @@ def test_what_an_owner_shows_early_is_joined_with_what_the_store_has() -> None:
             log.append(word(str(number)))
         reader = Reader(here, run.run_id)
         await turns()
-        feed = here.logs.tails.feed
-        feed(run.run_id, 4, log.entries[4:6])
-        feed(run.run_id, 6, log.entries[6:7])
+
+        def say(first: int, last: int, stored: int = 0) -> None:
+            here.logs.tails.hear(run.run_id, first - 1, log.entries[first - 1 : last], stored)
+
+        say(5, 6)
+        say(7, 7)
         await turns()
         assert reader.seqs == []
         there.flush(log)
         await reader.until(10)
-        feed(run.run_id, 2, log.entries[2:8])
+        say(3, 8)
         log.append(word("10"))
-        feed(run.run_id, 10, log.entries[10:11])
+        say(11, 11)
         await reader.until(11)
         log.append(word("lost on its way"))
         log.append(word("12"))
-        feed(run.run_id, 12, log.entries[12:13])
+        say(13, 13)
         await turns()
         assert reader.seqs == list(range(1, 12))
+        table.deaf = True
+        there.flush(log)
+        say(14, 14, stored=13)
+        await reader.until(13)
+        table.deaf = False
         await log.settle(Completed(), ended(run))
         await reader.task
         assert reader.seqs == list(range(1, 15))
