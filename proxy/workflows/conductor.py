@@ -50,7 +50,7 @@ from proxy.workflows.tasks import (
     Stop,
     Task,
 )
-from proxy.workflows.turning import Turned, turned
+from proxy.workflows.turning import Turned, broken_off, turned
 from proxy.workflows.values import packed
 
 logger = structlog.get_logger(__name__)
@@ -121,8 +121,7 @@ class Conductor:
         return open_talk(self._accounts.talks.values(), node, (step, request_id), calls)
 
     def answer(self, task: Task, given: dict[str, Given]) -> asyncio.Future[bool]:
-        """Results that have been taken; tells whether the run waits for more, once they are in the log: never, where
-        the run ends before."""
+        """Results that have been taken; tells, once they are logged, if the run waits for more: never if it ends."""
         told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def take() -> None:
@@ -175,8 +174,7 @@ class Conductor:
         run, call = self._ledger.run, self._calls[task]
         talk = self._accounts.talks.get(task)
         errand = errand_of(names_of(run.run_id, task), run.tenant, call, talk)
-        stream = call.stream or run.stream
-        hearing = Hearing(task.node, call.model, errand.run_id, self._accounts, stream=stream)
+        hearing = Hearing(task.node, call.model, errand.run_id, self._accounts, stream=call.stream or run.stream)
         if talk is not None:
             hearing.recall(talk.step, talk.request_id, talk.unfinished)
         self._children.send(task, errand, hearing)
@@ -196,6 +194,10 @@ class Conductor:
                 self._turn(task, turn)
                 return
             self._write(live.hearing.feed(event))
+            if (turn := broken_off(live.errand, live.hearing)) is not None:
+                self._children.drop(task)
+                self._turn(task, turn)
+                return
 
     def _turn(self, task: Task, turn: Turned | None) -> None:
         """A child run has ended; None where the server goes down and the node is asked again by the next one."""

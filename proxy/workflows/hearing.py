@@ -46,6 +46,8 @@ class Step:
         self.request_id = request_id or str(uuid.uuid4())
         self.pieces: list[str] = []
         self.calls = Calls()
+        self.width = 0
+        """Tools that it asks for."""
         self.client: set[str] = set()
         """Calls that the caller has to answer."""
         self.usage: Usage | None = None
@@ -75,6 +77,8 @@ class Hearing:
         self._called: dict[str, Step] = {}
         self._told: Words = []
         self._usages: list[Usage] = []
+        self.begun = 0
+        """Calls of its model, that under way included."""
         self.last: Step | None = None
         """The step that ended last."""
 
@@ -96,6 +100,11 @@ class Hearing:
         """Of all steps that have ended."""
         return total(self._usages)
 
+    @property
+    def tools(self) -> int:
+        """Tools that the step under way asks for."""
+        return self._step.width if self._step is not None else 0
+
     def asked_in(self, call_id: str) -> Step | None:
         """The step that asked for a call, else the last one."""
         return self._called.get(call_id, self.last)
@@ -113,7 +122,7 @@ class Hearing:
                 self._current()
             case Calling():
                 step = self._current()
-                step.calls.add(event)
+                step.width += step.calls.add(event)
                 if event.client:
                     step.client.add(event.call_id)
             case Usage():
@@ -142,6 +151,7 @@ class Hearing:
             self._close(self._step, "tool_calls" if self._step.calls.all() else "stop")
         if self._step is None:
             self._step = Step(self._books.number(self._node))
+            self.begun += 1
         return self._step
 
     def _say(self, step: Step, text: str) -> None:

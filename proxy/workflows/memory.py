@@ -42,6 +42,8 @@ class Talk(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of an agent that keeps its own state and has paused: where."""
     interrupts: tuple[Interrupt, ...] = ()
     """What else it asked; each is shown as a call."""
+    made: int = 0
+    """Calls of the model up to here."""
 
     @property
     def open(self) -> tuple[PendingCall, ...]:

@@ -18,6 +18,7 @@ from proxy.workflows.asks import shown_as_call, spoken_tail
 from proxy.workflows.errands import Errand
 from proxy.workflows.faults import Cause, Fault, fault_of
 from proxy.workflows.hearing import Hearing, Step, Words, called_of
+from proxy.workflows.loops import overrun
 from proxy.workflows.memory import Talk
 from proxy.workflows.responses import response
 from proxy.workflows.tasks import Task
@@ -56,10 +57,24 @@ def turned(errand: Errand, hearing: Hearing, final: Final, *, draining: bool) ->
             asking = step
     if asking is None or not calls:
         return Turned(words=words, value=_value(errand, hearing, final))
+    count = made(errand, hearing)
+    if (excess := overrun(errand.call.mode, count + 1, 0)) is not None:  # nobody could hear the answer
+        return Turned(words=words, fault=excess)
     turn = _asking(errand, asking, calls, final, words)
     if turn.asks is None:
         return turn
-    return replace(turn, asks=replace(turn.asks, unfinished=hearing.unfinished(asking)))
+    return replace(turn, asks=replace(turn.asks, unfinished=hearing.unfinished(asking), made=count))
+
+
+def broken_off(errand: Errand, hearing: Hearing) -> Turned | None:
+    """A child that goes on for longer than its node may; None if it may."""
+    fault = overrun(errand.call.mode, made(errand, hearing), hearing.tools)
+    return None if fault is None else Turned(words=[], fault=fault)
+
+
+def made(errand: Errand, hearing: Hearing) -> int:
+    """Calls of the model for this task."""
+    return hearing.begun + (errand.talk.made if errand.talk is not None else 0)
 
 
 def _value(errand: Errand, hearing: Hearing, final: Final) -> Any:
