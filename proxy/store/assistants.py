@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, Table, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, func, insert, select, update
 
 from proxy.model import Assistant
 from proxy.store.native import AssistantQuery, Revision
@@ -18,6 +18,10 @@ from proxy.store.threads import PLAIN_KEY
 ASSISTANT = table.c
 VERSION = versions.c
 decode = msgspec.json.Decoder(Assistant).decode
+
+
+def is_assistant(tenant: str, assistant_id: str) -> ColumnElement[bool]:
+    return (ASSISTANT.tenant == tenant) & (ASSISTANT.assistant_id == assistant_id)
 
 
 def values(assistant: Assistant) -> dict[str, Any]:
@@ -52,13 +56,13 @@ def put(connection: Connection, assistant: Assistant) -> Assistant | None:
 
 
 def get(connection: Connection, tenant: str, assistant_id: str) -> Assistant | None:
-    mine = (ASSISTANT.tenant == tenant) & (ASSISTANT.assistant_id == assistant_id)
-    body = connection.execute(select(ASSISTANT.body).where(mine)).scalar()
+    body = connection.execute(select(ASSISTANT.body).where(is_assistant(tenant, assistant_id))).scalar()
     return None if body is None else decode(body)
 
 
 def revise(connection: Connection, tenant: str, assistant_id: str, revision: Revision) -> Assistant | None:
     """See `AssistantStore.revise_assistant`."""
+    connection.execute(select(ASSISTANT.version).where(is_assistant(tenant, assistant_id)).with_for_update())
     known = get(connection, tenant, assistant_id)
     if known is None:
         return None
@@ -70,7 +74,7 @@ def revise(connection: Connection, tenant: str, assistant_id: str, revision: Rev
 
 
 def replace(connection: Connection, assistant: Assistant) -> Assistant:
-    mine = (ASSISTANT.tenant == assistant.tenant) & (ASSISTANT.assistant_id == assistant.assistant_id)
+    mine = is_assistant(assistant.tenant, assistant.assistant_id)
     connection.execute(update(table).where(mine).values(values(assistant)))
     return assistant
 
@@ -98,8 +102,9 @@ def remove(connection: Connection, tenant: str, assistant_id: str) -> bool:
         mine = (rows.c.tenant == tenant) & (rows.c.assistant_id == assistant_id)
         return connection.execute(delete(rows).where(mine)).rowcount
 
+    had = gone(table) == 1
     gone(versions)
-    return gone(table) == 1
+    return had
 
 
 def asked(query: AssistantQuery) -> Select[Any]:

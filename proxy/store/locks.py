@@ -1,4 +1,4 @@
-"""Locks between processes that share a store, had until the end of the transaction. Nobody waits for one within it.
+"""Locks between processes that share a store, had until the end of the transaction.
 
 A store that nobody shares needs none: there they can always be had.
 """
@@ -25,6 +25,12 @@ def try_thread(connection: Connection, tenant: str, thread_id: str) -> bool:
 def try_count(connection: Connection, tenant: str, agent: str) -> bool:
     """Keep others from making a run of that agent for that tenant."""
     return _try(connection, func.pg_try_advisory_xact_lock, f"c:{tenant}:{agent}")
+
+
+def alone(connection: Connection, *names: str) -> None:
+    """Wait until no other process does this: what is counted then stays so until the end of the transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(key_of(":".join(names)))))
 
 
 def of_thread(tenant: str, thread_id: str) -> str:

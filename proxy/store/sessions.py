@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
 
+from proxy.store import locks
 from proxy.store.workflow import SessionQuery, appended, cleared, counted, patched
 from proxy.store.workflow_tables import message_of, session_of, session_values
 from proxy.store.workflow_tables import messages as messages_table
@@ -23,25 +24,35 @@ def is_session(tenant: str, session_id: str) -> ColumnElement[bool]:
 def put(connection: Connection, session: Session, most: int = 0) -> None:
     """See `SessionStore.insert_session`."""
     if most:
+        locks.alone(connection, "sessions", session.tenant)
         mine = select(func.count()).select_from(table).where(SESSION.tenant == session.tenant)
         counted(connection.execute(mine).scalar() or 0, most)
     connection.execute(insert(table), session_values(session))
 
 
 def get(connection: Connection, tenant: str, session_id: str) -> Session | None:
-    row = connection.execute(select(table).where(is_session(tenant, session_id))).first()
+    return _get(connection, select(table).where(is_session(tenant, session_id)))
+
+
+def to_change(connection: Connection, tenant: str, session_id: str) -> Session | None:
+    """It stays as it is until the transaction is over, but for what that makes of it."""
+    return _get(connection, select(table).where(is_session(tenant, session_id)).with_for_update())
+
+
+def _get(connection: Connection, asked: Select[Any]) -> Session | None:
+    row = connection.execute(asked).first()
     return None if row is None else session_of(row)
 
 
 def patch(connection: Connection, tenant: str, session_id: str, metadata: dict[str, Any], at: float) -> Session | None:
     """See `SessionStore.patch_session`."""
-    known = get(connection, tenant, session_id)
+    known = to_change(connection, tenant, session_id)
     return None if known is None else _replace(connection, patched(known, metadata, at))
 
 
 def clear(connection: Connection, tenant: str, session_id: str, at: float) -> Session | None:
     """See `SessionStore.clear_session`."""
-    known = get(connection, tenant, session_id)
+    known = to_change(connection, tenant, session_id)
     if known is None:
         return None
     connection.execute(delete(messages_table).where(is_message(tenant, session_id)))
@@ -59,8 +70,9 @@ def is_message(tenant: str, session_id: str) -> ColumnElement[bool]:
 
 
 def remove(connection: Connection, tenant: str, session_id: str) -> bool:
+    gone = connection.execute(delete(table).where(is_session(tenant, session_id))).rowcount == 1
     connection.execute(delete(messages_table).where(is_message(tenant, session_id)))
-    return connection.execute(delete(table).where(is_session(tenant, session_id))).rowcount == 1
+    return gone
 
 
 def find(connection: Connection, query: SessionQuery) -> list[Session]:
@@ -75,7 +87,7 @@ def append(
     connection: Connection, tenant: str, session_id: str, said: Said, most: int = 0
 ) -> tuple[Session, SessionMessage] | None:
     """See `SessionStore.append_message`."""
-    known = get(connection, tenant, session_id)
+    known = to_change(connection, tenant, session_id)
     if known is None:
         return None
     session, message = appended(known, said, most)

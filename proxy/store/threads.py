@@ -64,10 +64,17 @@ def put(connection: Connection, thread: Thread, live: frozenset[str], refuse: bo
     return known or thread
 
 
+def metadata_to_change(connection: Connection, thread: tuple[str, str]) -> dict[str, Any] | None:
+    """The metadata, which stays as it is until the transaction is over, but for what that makes of it."""
+    asked = select(THREAD.metadata).where(is_thread(*thread)).with_for_update()
+    known: dict[str, Any] | None = connection.execute(asked).scalar()
+    return known
+
+
 def ensure(connection: Connection, thread: Thread) -> None:
     """Store a thread that is not there; one that is gets the metadata that its newest run brings."""
     mine = is_thread(thread.tenant, thread.thread_id)
-    known: dict[str, Any] | None = connection.execute(select(THREAD.metadata).where(mine)).scalar()
+    known = metadata_to_change(connection, (thread.tenant, thread.thread_id))
     if known is None:
         connection.execute(insert(table), thread_values(thread))
     elif any(known.get(key) != value for key, value in thread.metadata.items()):
@@ -77,7 +84,7 @@ def ensure(connection: Connection, thread: Thread) -> None:
 def patch(connection: Connection, thread: tuple[str, str], metadata: dict[str, Any], lifetime: Lifetime | None) -> bool:
     """See `ThreadStore.patch_thread`; `thread` is tenant and id."""
     mine = is_thread(*thread)
-    known: dict[str, Any] | None = connection.execute(select(THREAD.metadata).where(mine)).scalar()
+    known = metadata_to_change(connection, thread)
     if known is None:
         return False
     values: dict[str, Any] = {"metadata": {**known, **metadata}, "updated_at": time.time()}

@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Raw
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, null, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    null,
+    select,
+    tuple_,
+    update,
+)
 
 from proxy.errors import NotFound
 from proxy.model import Idempotency
@@ -83,7 +95,16 @@ def _used(connection: Connection, tenant: str, asked: Idempotency) -> WorkflowRu
 
 
 def get(connection: Connection, tenant: str, run_id: str) -> WorkflowRun | None:
-    row = connection.execute(select(*RECORD).where(is_workflow(tenant, run_id))).first()
+    return _get(connection, select(*RECORD).where(is_workflow(tenant, run_id)))
+
+
+def to_change(connection: Connection, tenant: str, run_id: str) -> WorkflowRun | None:
+    """It stays as it is until the transaction is over, but for what that makes of it."""
+    return _get(connection, select(*RECORD).where(is_workflow(tenant, run_id)).with_for_update())
+
+
+def _get(connection: Connection, asked: Select[Any]) -> WorkflowRun | None:
+    row = connection.execute(asked).first()
     return None if row is None else workflow_of(row)
 
 
@@ -95,7 +116,7 @@ def state(connection: Connection, tenant: str, run_id: str) -> bytes | None:
 def advance(connection: Connection, change: Advance) -> WorkflowRun | None:
     """See `WorkflowStore.advance`."""
     tenant, run_id = change.run.tenant, change.run.run_id
-    known = get(connection, tenant, run_id)
+    known = to_change(connection, tenant, run_id)
     stored = None if known is None else change.over(known)
     if stored is None:
         return None
@@ -134,7 +155,7 @@ def unfinished(connection: Connection) -> list[WorkflowRun]:
 
 def take(connection: Connection, tenant: str, run_id: str, new: Sequence[TakenResult]) -> bool:
     """See `WorkflowStore.take_results`."""
-    run = get(connection, tenant, run_id)
+    run = to_change(connection, tenant, run_id)
     names = {(result.node_id, result.step, result.call_id) for result in new}
     if run is None or run.ended or len(names) < len(new):
         return False
