@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from proxy.traits import Traits
 
-LANGGRAPH = Traits(native=True, threads=True, blueprint=True, forgets=True)
+LANGGRAPH = Traits(native=True, resumes=True, threads=True, blueprint=True, forgets=True)
 OPENAI = Traits(overrides_model=True, takes_tools="pass", models=True)

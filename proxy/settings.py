@@ -271,7 +271,7 @@ class Settings(Strict, frozen=True):
     @property
     def shared(self) -> bool:
         """Several processes may use the store at once."""
-        return self.store.startswith(("postgresql://", "postgres://"))
+        return self.store.partition("://")[0] in ("postgres", "postgresql", "postgresql+psycopg")
 
 
 def contradictions(settings: Settings) -> list[tuple[str, str]]:

@@ -75,9 +75,8 @@ def read_until(child: subprocess.Popen[str], words: str) -> str:
 
 def test_help_names_every_command() -> None:
     text = runwire("--help").output
-    assert all(
-        f"\n  {name} " in text for name in ("serve", "worker", "check", "agents", "health", "chat", "init", "version")
-    )
+    names = ("serve", "worker", "migrate", "check", "agents", "health", "chat", "init", "version")
+    assert all(f"\n  {name} " in text for name in names)
     assert "child" not in text
 
 

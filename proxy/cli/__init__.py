@@ -11,6 +11,7 @@ from proxy.cli.check import agents, check
 from proxy.cli.child import child
 from proxy.cli.health import health
 from proxy.cli.init import init
+from proxy.cli.migrate import migrate
 from proxy.cli.serve import serve
 from proxy.cli.worker import worker
 from proxy.errors import ProxyError
@@ -43,5 +44,5 @@ def version() -> None:
     click.echo(f"runwire {installed('runwire')}")
 
 
-for command in (serve, worker, check, agents, health, chat, init, child):
+for command in (serve, worker, migrate, check, agents, health, chat, init, child):
     main.add_command(command)

@@ -352,6 +352,11 @@ class Store(
 ):
     """One backend."""
 
+    def version(self) -> str | None:
+        """The version of the schema that is there before `open`, which is to be `migrations.HEAD`; None is nothing yet.
+        Raises `ConfigError`."""
+        ...
+
     async def open(self, *, migrate: bool = True) -> None:
         """Connect and migrate, or with `migrate` false make sure that nothing is to be migrated.
 

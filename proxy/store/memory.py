@@ -44,6 +44,9 @@ class MemoryStore(
         self._keys: dict[tuple[str, str], Used] = {}
         self._logs = LiveLogs(self._nothing, self._look, lease=self.lease, signals=self.signals)
 
+    def version(self) -> str | None:
+        return None
+
     async def open(self, *, migrate: bool = True) -> None:
         self.lease.owner = new_id()
 

@@ -50,11 +50,14 @@ class SqlStore(SqlInserts, SqlClaims, SqlThreads, SqlAssistants, SqlCrons, SqlSt
         self.signals = signals or Signals()
         self._fast = live
         self._logs = LiveLogs(self._page, self._look, lease=self.lease, signals=self.signals, shared=self.shared)
-        self._bells = Bells()
+        self._bells = Bells(self.signals, self._workflow_ends) if self.shared else Bells()
         self._opened = False
         self._reader: Reader
         self._writer: Writer
         self._journal: StoreJournal
+
+    @abstractmethod
+    def version(self) -> str | None: ...
 
     @abstractmethod
     async def open(self, *, migrate: bool = True) -> None: ...
@@ -117,7 +120,7 @@ class SqlStore(SqlInserts, SqlClaims, SqlThreads, SqlAssistants, SqlCrons, SqlSt
 
     async def strip(self, run: Run) -> None:
         log = self._logs.get(run.run_id)
-        if log is not None and log.followed:
+        if self.shared or (log is not None and log.followed):
             self._logs.when_left(run.run_id, partial(self._strip, run))
         else:
             await self._writer.call(records.strip, run)
@@ -189,6 +192,9 @@ class SqlStore(SqlInserts, SqlClaims, SqlThreads, SqlAssistants, SqlCrons, SqlSt
 
     async def _look(self, asked: Sequence[tuple[str, int]]) -> dict[str, Sight]:
         return await self._reader.read(sights.standing, asked)
+
+    async def _workflow_ends(self, names: Sequence[tuple[str, str]]) -> dict[str, int]:
+        return await self._reader.read(sights.workflow_ends, names)
 
     async def _page(self, run_id: str, after: int, limit: int) -> Page:
         return await self._reader.read(records.page, run_id, after, limit)

@@ -72,6 +72,12 @@ class SqliteStore(SqlStore):
         self._path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"))
 
+    def version(self) -> str | None:
+        try:
+            return migrations.found(SqliteDatabase(self._path).engine(writes=False)) if self._path.exists() else None
+        except SQLAlchemyError as error:
+            raise self._unusable(error) from error
+
     async def open(self, *, migrate: bool = True) -> None:
         self._take()
         database = SqliteDatabase(self._path)

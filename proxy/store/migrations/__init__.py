@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from proxy.errors import ConfigError
 
@@ -67,6 +67,15 @@ def current(connection: Connection) -> str | None:
         return None
     version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return version
+
+
+def found(engine: Engine) -> str | None:
+    """The version of the schema in a database that is not open yet."""
+    try:
+        with engine.connect() as connection:
+            return current(connection)
+    finally:
+        engine.dispose()
 
 
 def known() -> frozenset[str]:

@@ -53,6 +53,12 @@ class PostgresStore(SqlStore):
         self._holder: Reader
         self._locks: Locks
 
+    def version(self) -> str | None:
+        try:
+            return migrations.found(self._database.engine(writes=False))
+        except SQLAlchemyError as error:
+            raise failures.unusable(self._url, error) from error
+
     async def open(self, *, migrate: bool = True) -> None:
         writer = Writer(self._database, self.lease, self._ring, self._expected)
         schema: list[str] = []
