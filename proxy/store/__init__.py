@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from proxy.errors import ConfigError
+from proxy.store import live as fast
 from proxy.store.base import Store
 from proxy.store.memory import MemoryStore
 
@@ -12,13 +13,17 @@ SCHEMES = "use `sqlite:///file.db`, `postgresql://user:password@host/database` o
 POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
 
 
-def connect(url: str, folder: Path) -> Store:
-    """The store that a URL names, not yet open. Relative files start from `folder`. Raises `ConfigError`."""
+def connect(url: str, folder: Path, live: str = "") -> Store:
+    """The store that a URL names, not yet open; `live` names what is faster beside one that is shared.
+
+    Relative files start from `folder`. Raises `ConfigError`."""
     scheme, separator, place = url.partition("://")
+    if scheme in POSTGRES and separator:
+        return _postgres(place, live)
+    if live:
+        raise ConfigError("`live`: only processes that share a store need it; set `store` to `postgresql://...`.")
     if scheme == "memory" and separator:
         return MemoryStore()
-    if scheme in POSTGRES and separator:
-        return _postgres(place)
     if scheme != "sqlite" or not separator:
         raise ConfigError(f"`store`: unknown scheme `{scheme[:40]}`; {SCHEMES}.")
     file = place.removeprefix("/")
@@ -29,7 +34,7 @@ def connect(url: str, folder: Path) -> Store:
     return SqliteStore((folder / file).resolve())
 
 
-def _postgres(place: str) -> Store:
+def _postgres(place: str, live: str) -> Store:
     """What stands in the place may hold a password: none of it is shown."""
     try:
         from proxy.store.postgres.store import PostgresStore
@@ -41,9 +46,10 @@ def _postgres(place: str) -> Store:
     try:
         if place.partition("/")[0].count("@") > 1:
             raise ValueError
-        return PostgresStore(make_url(f"postgresql+psycopg://{place}"))
+        url = make_url(f"postgresql+psycopg://{place}")
     except (ArgumentError, ValueError):
         raise ConfigError(
             "`store`: the `postgresql://` URL cannot be read; write `postgresql://user:password@host:port/database`, "
             "with special characters of user and password percent-encoded (`@` as `%40`, `/` as `%2F`)."
         ) from None
+    return PostgresStore(url, fast.connect(live, f"runwire:{url.database}") if live else None)

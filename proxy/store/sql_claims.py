@@ -65,6 +65,7 @@ class SqlClaims:
         return await self._reader.read(queue.waiting)
 
     async def release(self, run: Run) -> bool:
+        await self._journal.hand_over(run.run_id)
         released = await self._writer.call(queue.release, self.lease.owner, run.tenant, run.run_id)
         if released:
             self._change(run.run_id, status=RunStatus.PENDING, owner=None)

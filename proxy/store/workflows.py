@@ -26,6 +26,8 @@ from proxy.model import Idempotency
 from proxy.store import sessions
 from proxy.store.base import KEY_AGE
 from proxy.store.bells import size_of
+from proxy.store.ringing import tell
+from proxy.store.signals import Topic
 from proxy.store.workflow import MOST_SWEPT, PAGE_BYTES, Advance, EventPage, EventQuery, Start, rejoined
 from proxy.store.workflow_tables import (
     OPEN_WORDS,
@@ -81,6 +83,7 @@ def start(connection: Connection, new: Start) -> WorkflowRun:
     put_plan(connection, new.plan)
     connection.execute(insert(workflows), {**workflow_values(run), "state": new.state})
     _append(connection, run.run_id, new.events)
+    tell(connection, Topic.WORKFLOW, run.run_id)
     if idempotency is not None:
         key = {"key": idempotency.key, "fingerprint": idempotency.fingerprint, "run_id": run.run_id}
         connection.execute(insert(keys), {"tenant": run.tenant, "created_at": time.time(), **key})
@@ -130,6 +133,7 @@ def advance(connection: Connection, change: Advance) -> WorkflowRun | None:
         connection.execute(insert(outputs), rows)
     if change.says is not None and stored.session_id is not None:
         sessions.append(connection, tenant, stored.session_id, change.says)
+    tell(connection, Topic.WORKFLOW, run_id)
     return stored
 
 
@@ -145,6 +149,7 @@ def _append(connection: Connection, run_id: str, new: Sequence[WorkflowEvent]) -
 def cancel(connection: Connection, tenant: str, run_id: str) -> WorkflowRun | None:
     mine = is_workflow(tenant, run_id) & WORKFLOW.status.in_(OPEN_WORDS)
     connection.execute(update(workflows).where(mine).values(cancel=True))
+    tell(connection, Topic.WORKFLOW, run_id)
     return get(connection, tenant, run_id)
 
 
@@ -167,6 +172,7 @@ def take(connection: Connection, tenant: str, run_id: str, new: Sequence[TakenRe
     count = connection.execute(select(func.count()).select_from(results).where(mine)).scalar() or 0
     if rows := [_result_row(run_id, count + place, result) for place, result in enumerate(new)]:
         connection.execute(insert(results), rows)
+        tell(connection, Topic.WORKFLOW, run_id)
     return True
 
 
