@@ -151,13 +151,15 @@ class Feed:
 class Tail(Feed):
     """The end of a log that others write, as far as it is known here. Its numbers may jump."""
 
-    __slots__ = ("_held", "placed")
+    __slots__ = ("_held", "placed", "stored")
 
     def __init__(self, run_id: str, after: int | None = None) -> None:
         super().__init__(run_id, after or 0)
         self.origin = 0
         self.placed = after is not None
         """It is known what the store has: all that is numbered below `first`."""
+        self.stored = after or 0
+        """The store is known to have what is numbered up to here."""
         self._held: list[tuple[int, list[Entry]]] = []
 
     @property
@@ -171,7 +173,7 @@ class Tail(Feed):
     def place(self, last: int) -> None:
         """The store has entries up to `last`; whoever has not read them reads them there."""
         self.placed = True
-        self.first, self.last = last + 1, last
+        self.first, self.last, self.stored = last + 1, last, last
         self._fill()
         self.wake()
 
@@ -207,19 +209,23 @@ class Tail(Feed):
         new = entries[bisect_right(entries, self.last, key=seq_of) :]
         if not new or self.ended:
             return
-        if all(waiter.after >= self.last for waiter in self._waiters):
-            self.entries, self.first = list(new), self.last + 1
-        else:
-            self.entries += new
-            if (spare := len(self.entries) - max(TAIL, len(new))) > 0:
-                self.first = self.entries[spare - 1].seq + 1
-                del self.entries[:spare]
+        self._trim()
+        self.entries += new
         self.last = new[-1].seq
         if isinstance(new[-1].event, FINAL):
             self.finish()
         else:
             for entry in new:
                 self._offer(entry)
+
+    def _trim(self) -> None:
+        """Let go of what all have read, and of what is old, as far as it can be read from the store."""
+        slowest = min((waiter.after for waiter in self._waiters), default=self.last)
+        spare = bisect_right(self.entries, min(slowest, self.stored), key=seq_of)
+        spare = max(spare, min(bisect_right(self.entries, self.stored, key=seq_of), len(self.entries) - TAIL))
+        if spare > 0:
+            self.first = self.entries[spare - 1].seq + 1
+            del self.entries[:spare]
 
     def _offer(self, entry: Entry) -> None:
         for waiter in self._waiters:

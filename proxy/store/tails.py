@@ -98,7 +98,7 @@ class Tails:
         tail = self._tails.get(run_id)
         if tail is None or tail.ended:
             return
-        gapped = tail.gapped
+        gapped, tail.stored = tail.gapped, max(tail.stored, stored)
         if entries and not tail.feed(after, entries) and not gapped:
             self.ask(run_id)
         if stored > tail.last:
@@ -173,6 +173,7 @@ class Tails:
         elif sight.trimmed:
             tail.skip(sight.entries)
         else:
+            tail.stored = max(tail.stored, sight.last)
             tail.feed(after, sight.entries)
             if tail.ended:
                 return
