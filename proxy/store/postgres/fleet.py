@@ -13,6 +13,7 @@ from proxy.store.clock import now
 from proxy.store.tables import servers
 
 SERVER = servers.c
+NAMES = [str(column.name) for column in SERVER]
 convert = msgspec.convert
 
 
@@ -41,7 +42,7 @@ def leave(connection: Connection, owner: str) -> None:
 
 def alive(connection: Connection) -> list[Server]:
     asked = select(servers).where(SERVER.lease_until > now()).order_by(SERVER.started_at)
-    return [convert(row._asdict(), Server) for row in connection.execute(asked)]
+    return [convert(dict(zip(NAMES, row, strict=True)), Server) for row in connection.execute(asked)]
 
 
 def bury(connection: Connection) -> None:
