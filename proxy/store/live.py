@@ -48,7 +48,7 @@ def connect(url: str, prefix: str) -> Live:
     try:
         from proxy.store.redis import RedisLive
     except ModuleNotFoundError as missing:
-        if missing.name != "redis":
+        if (missing.name or "").partition(".")[0] != "redis":
             raise
         raise ConfigError("`live`: Redis needs another package; `pip install 'runwire[redis]'`.") from missing
     return RedisLive(url, prefix)

@@ -33,6 +33,7 @@ MOST = 10_000
 """Signals that wait to be sent; beyond that others find out by themselves."""
 PATIENCE = 5.0
 """Seconds that Redis has to answer."""
+SCHEMES = ("redis://", "rediss://", "unix://")
 FORMS = "use `redis://host:6379/0`, `rediss://...` for TLS, or `unix:///path/of.sock`"
 
 
@@ -53,6 +54,8 @@ class RedisLive:
     def __init__(self, url: str, prefix: str) -> None:
         """Raises `ConfigError` for what is no URL of a Redis; does not connect."""
         try:
+            if not url.startswith(SCHEMES):
+                raise ValueError
             self._line = Line(url, self)
             sending = BlockingConnectionPool.from_url(
                 url, protocol=2, max_connections=2, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE
