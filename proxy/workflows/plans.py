@@ -24,9 +24,12 @@ class Plans:
         self._bounds = bounds or Bounds()
         self._tools = frozenset(tools)
 
-    def compile(self, document: object) -> Plan:
-        """The plan of a spec; a node's model may still come from an override. Raises `InvalidWorkflow`."""
-        return compile_workflow(document, bounds=self._bounds, tools=self._tools, models=False)
+    def compile(self, document: object, *, models: bool = True) -> Plan:
+        """The plan of a spec; without `models`, a node's model may still come from an override.
+
+        Raises `InvalidWorkflow`.
+        """
+        return compile_workflow(document, bounds=self._bounds, tools=self._tools, models=models)
 
     async def keep(self, tenant: str, plan: Plan) -> None:
         """Keep a plan durably, so that runs can be started from its hash."""

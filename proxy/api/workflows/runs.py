@@ -62,7 +62,7 @@ async def plan_of(body: RunCreate, tenant: str, plans: Plans) -> Plan:
         raise BadRequest("A run is started from either a `spec` or a `plan_hash`.", param="spec")
     if body.plan_hash is not None:
         return await plans.get(tenant, body.plan_hash)
-    return plans.compile(body.spec)
+    return plans.compile(body.spec, models=False)
 
 
 def wanted(body: RunCreate, plan: Plan, caller: Caller, *, stream: bool) -> Wanted:

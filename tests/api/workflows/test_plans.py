@@ -36,7 +36,11 @@ def test_all_faults_of_a_spec_are_told_at_once_with_status_400() -> None:
     async def scene(house: House) -> None:
         error = await refused(house, "POST", "/workflows/compile", 400, "VALIDATION_ERROR", json=WRONG)
         places = [(issue["code"], issue["path"]) for issue in error["issues"]]
-        assert places == [("invalid_node_id", "$.nodes[0].id"), ("unknown_node", "$.outputs[0].from")]
+        assert places == [
+            ("missing_model", "$.nodes[0].model"),
+            ("invalid_node_id", "$.nodes[0].id"),
+            ("unknown_node", "$.outputs[0].from"),
+        ]
         assert all(issue["message"] for issue in error["issues"])
         strange: tuple[Any, ...] = ([], "x", 1)
         for body in strange:
@@ -56,7 +60,11 @@ def test_a_lint_answers_for_any_object_and_keeps_nothing() -> None:
         bare = await told(house, "POST", "/workflows/lint?compile=false", 200, json=SPEC)
         assert bare == {"kind": "workflow"}
         bad = await told(house, "POST", "/workflows/lint", 200, json=WRONG)
-        assert [issue["code"] for issue in bad["compile_issues"]] == ["invalid_node_id", "unknown_node"]
+        assert [issue["code"] for issue in bad["compile_issues"]] == [
+            "missing_model",
+            "invalid_node_id",
+            "unknown_node",
+        ]
         assert "plan_hash" not in bad
         assert "compile_issues" not in await told(house, "POST", "/workflows/lint?compile=false", 200, json=WRONG)
         await refused(house, "POST", "/workflows/lint", 400, "INVALID_INPUT", json=[])

@@ -181,6 +181,18 @@ def test_models_are_overridden_for_nodes_and_subnodes() -> None:
     visit(scene)
 
 
+def test_a_spec_without_models_runs_where_the_run_names_them() -> None:
+    async def scene(house: House) -> None:
+        bare = {"spec": spec(llm("a"), model="")}
+        error = await refused(house, "POST", "/runs", 400, "VALIDATION_ERROR", json=bare)
+        assert [(issue["code"], issue["path"]) for issue in error["issues"]] == [("missing_model", "$.nodes[0].model")]
+        created = await told(house, "POST", "/runs", 200, json={**bare, "model_override": "script"})
+        await reply(house, "ok")
+        assert (await events(house, created["run_id"]))[-1]["type"] == "run_completed"
+
+    visit(scene)
+
+
 def test_fifty_requests_with_one_key_make_one_run() -> None:
     async def scene(house: House) -> None:
         body: Json = {"spec": spec(llm("a"), model="script"), "options": {"idempotency_key": " key "}}
