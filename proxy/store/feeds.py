@@ -29,7 +29,19 @@ class Waiter:
     Its timer is set once a silence, not once an entry: a wait only leaves a stamp.
     """
 
-    __slots__ = ("_future", "_idle", "_loop", "_patience", "_since", "_sink", "_timer", "after", "feed", "run_id")
+    __slots__ = (
+        "_future",
+        "_idle",
+        "_loop",
+        "_patience",
+        "_since",
+        "_sink",
+        "_taking",
+        "_timer",
+        "after",
+        "feed",
+        "run_id",
+    )
 
     def __init__(self, run_id: str, after: int, idle: float, first: float, sink: Sink | None) -> None:
         self.run_id = run_id
@@ -37,6 +49,8 @@ class Waiter:
         self.feed: Feed | None = None
         """Where it rests; None as long as the store alone is known to have something for it."""
         self._sink = sink
+        self._taking: Sink | None = None
+        """The sink, unless the cursor is ahead of the log."""
         self._loop = asyncio.get_running_loop()
         self._idle = idle
         self._patience = first
@@ -45,9 +59,10 @@ class Waiter:
         self._timer: asyncio.TimerHandle | None = None
         self._future: asyncio.Future[bool] | None = None
 
-    def rest(self) -> asyncio.Future[bool]:
-        """A future that is True when woken and False after the idle time."""
+    def rest(self, last: int) -> asyncio.Future[bool]:
+        """A future that is True when woken and False after the idle time. `last` is the last entry that there is."""
         future = self._future = self._loop.create_future()
+        self._taking = self._sink if self.after <= last else None
         if self._patience:
             self._since = time.time()
             if self._timer is None:
@@ -57,10 +72,10 @@ class Waiter:
     def offer(self, entry: Entry) -> None:
         """A new entry: a resting follower's sink may take it on the spot, which spares the turn of another task."""
         future = self._future
-        if future is None or future.done() or entry.seq <= self.after:
+        if future is None or future.done():
             return
         self._patience = self._idle
-        if self._sink is not None and self._sink(entry):
+        if self._taking is not None and self._taking(entry):
             self.after = entry.seq
             self._since = entry.at
         else:

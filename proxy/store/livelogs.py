@@ -151,7 +151,7 @@ class LiveLogs:
                     return
                 elif feed.released:
                     raise Draining
-                elif not await waiter.rest():
+                elif not await waiter.rest(feed.shown):
                     yield []
         finally:
             waiter.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from math import inf
 from typing import Protocol
 
 from proxy.errors import LeaseLost
@@ -115,7 +116,7 @@ class LiveLog(Feed):
         seq = self.last = self.last + 1
         entry = Entry(seq, time.time(), event)
         self.entries.append(entry)
-        if self._waiters and time.monotonic() < self._lease.deadline:
+        if self._waiters and ((deadline := self._lease.deadline) == inf or time.monotonic() < deadline):
             for waiter in self._waiters:
                 waiter.offer(entry)
         return seq
