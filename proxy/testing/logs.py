@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from proxy.errors import LeaseLost, LogTrimmed
 from proxy.events import FINAL, Cancelled, Completed, Entry, Event, Failed
 from proxy.store.base import Store
-from proxy.testing.runs import Promise, all_of, ended, finished, followed, new_run, say, seqs, word
+from proxy.testing.runs import Promise, all_of, emptied, ended, finished, followed, new_run, say, seqs, word
 
 MANY = 20_000
 
@@ -183,7 +183,7 @@ async def a_stripped_log_never_looks_whole(store: Store) -> None:
     """Of a stripped log the final entry is left; following it from before that raises `LogTrimmed`."""
     run = new_run()
     end = await finished(store, run, words=5)
-    await store.strip(end)
+    await emptied(store, end)
     assert seqs(await store.read(run.run_id, after=0, limit=10)) == [6]
     assert seqs(await followed(store, run.run_id, 5)) == [6]
     try:
@@ -208,7 +208,7 @@ async def stripping_does_not_cut_followers_off(store: Store) -> None:
         async for batch in batches:
             seen += seqs(batch)
     assert seen == list(range(1, 5002))
-    await store.strip(end)
+    await emptied(store, end)
     assert seqs(await store.read(run.run_id, after=0, limit=10)) == [5001]
 
 

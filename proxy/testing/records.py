@@ -11,7 +11,7 @@ from proxy.errors import Busy, Conflict, NotWaiting
 from proxy.events import NULL, Completed, Interrupt, PendingCall
 from proxy.model import Choices, Idempotency, Run, RunStatus, new_id
 from proxy.store.base import RunQuery, Store
-from proxy.testing.runs import Promise, ended, finished, followed, ids, new_run, pause_of, seqs
+from proxy.testing.runs import Promise, emptied, ended, finished, followed, ids, new_run, pause_of, seqs
 
 RUNNING = frozenset({RunStatus.RUNNING})
 AT_ONCE = 50
@@ -220,7 +220,7 @@ async def a_stripped_run_keeps_its_record(store: Store) -> None:
     await store.strip(run)
     end = ended(run)
     await log.settle(Completed(), end)
-    await store.strip(end)
+    await emptied(store, end)
     assert await store.get("default", run.run_id) == msgspec.structs.replace(end, input=NULL)
     assert seqs(await store.read(run.run_id, after=0, limit=10)) == [1]
 

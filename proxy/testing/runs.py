@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from proxy.events import Completed, Entry, Event, TextDelta
+from proxy.events import NULL, Completed, Entry, Event, TextDelta
 from proxy.model import Outcome, Pause, Run, RunStatus, new_id
 from proxy.store.base import RunLog, RunQuery, Store
 
@@ -61,6 +62,15 @@ async def finished(store: Store, run: Run, words: int = 3, pause: Pause | None =
     end = ended(run)
     assert await log.settle(Completed(), end, pause)
     return end
+
+
+async def emptied(store: Store, run: Run) -> None:
+    """Delete the content of an ended run, and wait until it is gone: where others read it, that takes a moment."""
+    await store.strip(run)
+    known = await store.get(run.tenant, run.run_id)
+    while known is not None and known.input != NULL:
+        await asyncio.sleep(0.01)  # a store tells nobody of it
+        known = await store.get(run.tenant, run.run_id)
 
 
 async def say(log: RunLog, words: range) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from proxy.events import NULL, Completed
 from proxy.model import RunStatus
 from proxy.store.base import Store
-from proxy.testing.runs import Promise, ended, new_run
+from proxy.testing.runs import Promise, emptied, ended, new_run
 
 URL = "https://hooks.example.com/a?b=c"
 
@@ -41,7 +41,7 @@ async def calling_changes_nothing_else(store: Store) -> None:
         end = ended(run)
         await store.begin(run, inserted=False).settle(Completed(), end)
         if stripped:
-            await store.strip(end)
+            await emptied(store, end)
             end = msgspec.structs.replace(end, input=NULL)
         assert await store.called("default", run.run_id)
         assert await store.get("default", run.run_id) == msgspec.structs.replace(end, webhook=None)
