@@ -51,7 +51,7 @@ class Elsewhere(Adapter):
         )
         self.threads = FarThreads(self.reach) if traits.threads else None
         self.blueprint = FarBlueprint(self.reach) if traits.blueprint else None
-        self._traits = traits
+        self.traits = traits
         self._make = make
         self._lock = asyncio.Lock()
         self._adapter: Adapter | None = None
@@ -88,10 +88,10 @@ class Elsewhere(Adapter):
         raise self._missing()
 
     async def models(self) -> list[Model] | None:
-        return await (await self.reach()).models() if self._traits.models else None
+        return await (await self.reach()).models() if self.traits.models else None
 
     async def forget(self, thread_key: str) -> None:
-        if self._traits.forgets:
+        if self.traits.forgets:
             await (await self.reach()).forget(thread_key)
 
     async def close(self) -> None:

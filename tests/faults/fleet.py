@@ -84,22 +84,24 @@ class Fleet:
         self.config = {**config, "store": store, "runs": runs, **({"live": live} if live else {})}
         (folder / "config.yaml").write_text(yaml.safe_dump(self.config))
 
-    def server(self, *, env: dict[str, str] | None = None, wrap: list[str] | None = None) -> Node:
+    def server(self, *more: str, env: dict[str, str] | None = None, wrap: list[str] | None = None) -> Node:
         """Another `runwire serve`, which answers."""
-        node = self._spawn(["serve", "--port", "0"], env, wrap)
+        node = self._spawn(["serve", "--port", "0", *more], env, wrap)
         node.url = until(lambda: self._url(node), "the server's address")
         return node
 
-    def worker(self, *, env: dict[str, str] | None = None, wrap: list[str] | None = None) -> Node:
+    def worker(self, *more: str, env: dict[str, str] | None = None, wrap: list[str] | None = None) -> Node:
         """Another `runwire worker`, which is seen by the others."""
         before = self.workers
-        node = self._spawn(["worker"], env, wrap)
+        node = self._spawn(["worker", *more], env, wrap)
         until(lambda: self._up(node) and self.workers > before, "the worker")
         return node
 
     @property
     def workers(self) -> int:
         """Workers whose lease runs."""
+        if self.one("SELECT to_regclass('servers')") is None:
+            return 0
         return int(
             self.one("SELECT count(*) FROM servers WHERE kind = 'worker' AND lease_until > extract(epoch FROM now())")
         )
