@@ -11,17 +11,17 @@ from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from proxy import plugins
 from proxy.blocked import Watchdog
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, Unavailable
 from proxy.events import NULL
 from proxy.log import Scrubber, secrets
 from proxy.model import Run
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.deliveries import Deliveries
-from proxy.runs.manager import RunManager
+from proxy.runs.manager import Post, RunManager
 from proxy.runs.states import States
 from proxy.runs.threads import ThreadManager
 from proxy.runs.webhooks import Webhooks
@@ -37,15 +37,17 @@ from proxy.workflows.leftovers import Leftovers
 class Process:
     """One process, which runs the agents of these names. Two of them may live in one process of the system's."""
 
-    def __init__(self, settings: Settings, here: Collection[str]) -> None:
+    def __init__(self, settings: Settings, here: Collection[str], kind: Literal["server", "worker"] = "server") -> None:
         if faults := [fault for fault, _ in contradictions(settings)]:
             raise ConfigError("\n".join(faults))
         self.settings = settings
         self._executor = ThreadPoolExecutor(settings.runs.threads, thread_name_prefix="agent")
-        self.store = connect(settings.store, Path(settings.folder))
-        shared: dict[str, Any] = {}
-        adapters = plugins.Builder(settings, self._executor, shared).build(here)
-        self.memories = plugins.LazyMemories(settings, shared)
+        self.store = connect(settings.store, Path(settings.folder), settings.live)
+        if self.store.shared:
+            self.store.lease.seconds = settings.runs.lease
+        site = plugins.site(settings, executor=self._executor, holds=self.store.lease.holds, owner=self._owner)
+        adapters = plugins.Builder(settings, site).build(here)
+        self.memories = plugins.LazyMemories(site)
         self.agents = Agents(
             Agent(name=name, adapter=adapter, settings=settings.agents[name], here=name in here)
             for name, adapter in adapters.items()
@@ -54,19 +56,19 @@ class Process:
         self._deliveries = Deliveries(self.store, self.webhooks)
         self.states = States(self.store, Conversation())
         scrub = Scrubber(tuple(secrets(settings))).text
-        self.manager = RunManager(
-            self.store, self.agents, settings.runs, self.states, on_end=self._deliveries.add, scrub=scrub
-        )
+        post = Post(kind=kind, concurrent=settings.worker.concurrent)
+        self.manager = RunManager(self.store, self.agents, settings.runs, self.states, scrub=scrub, post=post)
+        self.manager.on_end.append(self._deliveries.add)
         self.threads = ThreadManager(self.store, self.manager, self.states, most=settings.server.limits.threads)
         most = Policy(runs=settings.dialects.workflows.concurrent)
         self.engine = Engine(self.store, self.manager, settings.runs.prices, most)
-        self.manager.sweeps += [self.threads.sweep, Leftovers(self.store, settings.runs).sweep]
+        self.manager.sweeps += [self.threads.sweep, Leftovers(self.store, settings.runs).sweep, self._deliveries.look]
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Have it do its work inside of the block. Raises `ConfigError`, `Unavailable`."""
         asyncio.get_running_loop().set_default_executor(self._executor)
-        await self.store.open()
+        await self.store.open(migrate=self.settings.migrate)
         try:
             for agent in self.agents:
                 await agent.adapter.open()
@@ -90,8 +92,13 @@ class Process:
         await self.engine.close()
 
     async def ready(self) -> None:
-        """Raises `Draining`, or `Unavailable` while the store is away."""
+        """Raises `Draining`, or `Unavailable` while the store is away or does not hear from this process."""
         await self.manager.ready()
+        if not self.store.lease.holds():
+            raise Unavailable("The lease of this process has run out: its runs may be others' by now.")
+
+    def _owner(self) -> str | None:
+        return self.store.lease.owner if self.store.shared else None
 
     async def _told(self, run: Run) -> bytes:
         """What the webhook of a run is told: its record, and what it left its thread with."""

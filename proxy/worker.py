@@ -25,7 +25,7 @@ class Worker:
                 f"`store`: {kind} belongs to one process, so that nobody can leave runs to a worker; set it to "
                 "postgresql://... in the one config of all servers and workers"
             )
-        self._process = Process(settings, here)
+        self._process = Process(settings, here, "worker")
         self._probes = application(self._process.ready)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

@@ -1,4 +1,4 @@
-"""When runs start: at once, or when their thread is theirs and their time has come."""
+"""How runs are made: counted, stored, and begun here, unless they wait for their turn or for another process."""
 
 from __future__ import annotations
 
@@ -6,95 +6,110 @@ import asyncio
 import time
 
 import msgspec
-import structlog
 
-from proxy.errors import ProxyError
-from proxy.events import Cancelled, Failed, RunStarted
-from proxy.model import Action, RunStatus
-from proxy.runs.agents import Agents
-from proxy.runs.chores import Chores
+from proxy.adapter import RunInput
+from proxy.errors import Draining, LeaseLost, Unavailable, UnknownAgent
+from proxy.events import NULL
+from proxy.model import Run, RunStatus
+from proxy.runs.agents import Agent, Agents
+from proxy.runs.cancels import Cancels
+from proxy.runs.leases import Leases
+from proxy.runs.live import Live
 from proxy.runs.order import Order
-from proxy.runs.queues import Key, Queues, Waiting, key_of
-from proxy.runs.worker import Execution
-from proxy.store.base import RunStore
+from proxy.runs.watch import Watch
+from proxy.settings import Runs
+from proxy.store.base import Store
 
-logger = structlog.get_logger(__name__)
-
-GOING_DOWN = Failed(
-    code="server_shutting_down", message="The server is shutting down.", status=503, retryable=True, retry_after=1
-)
-RETRY = 1.0
-"""Seconds until a run that the store did not let start is tried again."""
+encode = msgspec.json.Encoder().encode
 
 
 class Admission:
-    """Gives each thread's one slot to its runs in turn; hidden threads have one run, and no queue."""
+    """Makes runs; `leases` knows which agents have a worker, and `watch` is told of each run."""
 
-    def __init__(self, store: RunStore, agents: Agents, chores: Chores) -> None:
-        self.closed = False
-        """Nothing starts any more: what waits is for the next process."""
+    def __init__(
+        self, store: Store, agents: Agents, live: Live, cancels: Cancels, leases: Leases, settings: Runs
+    ) -> None:
+        self.watch = Watch(store)
         self._store = store
         self._agents = agents
-        self._chores = chores
-        self.queues = Queues()
+        self._live = live
+        self._cancels = cancels
+        self._leases = leases
+        self._settings = settings
 
-    def admit(self, execution: Execution, order: Order, action: Action | None) -> None:
-        """Start the run or queue it; what it is to push aside is cancelled. With an action, cancel it instead."""
-        run = execution.run
-        if action is not None:
-            execution.stop(Cancelled(action=action))
-            return
-        if run.status is RunStatus.RUNNING:
-            self._start(execution, order)
-        else:
-            self.queues.add(Waiting(execution, order))
-            asyncio.get_running_loop().call_soon(self._due, key_of(run), run.not_before or 0.0)
-        strategy = order.choices.strategy
-        if not run.temporary and strategy in ("interrupt", "rollback"):
-            for other in self.queues.others(run):
-                other.stop(Cancelled(action="rollback" if strategy == "rollback" else "interrupt"))
+    async def make(self, order: Order) -> Run:
+        """See `RunManager.create`."""
+        if self._live.closed:
+            raise Draining
+        agent = self._agents.named(order.input.agent)
+        if agent is None:
+            raise UnknownAgent(f"There is no agent `{order.input.agent}`.")
+        run = self._record(order, agent)
+        if not self._lasts(run, order):
+            self._live.slots.take(run.tenant, run.agent, agent.settings.limits.concurrent)
+            return self._begun(run, order.input, inserted=False)
+        # A run that is in the store has to be begun, also where its caller has left meanwhile.
+        making = asyncio.ensure_future(self._make(run, agent, order))
+        making.add_done_callback(lambda made: made.cancelled() or made.exception())
+        return await asyncio.shield(making)
 
-    def leave(self, execution: Execution) -> None:
-        """A run has ended: its thread is the next one's."""
-        self.queues.leave(execution)  # also a hidden thread has a slot where its run had to wait for its time
-        if not execution.run.temporary:
-            self._advance(key_of(execution.run))
+    def _lasts(self, run: Run, order: Order) -> bool:
+        """Whether somebody relies on it: its record is durable before the caller hears of it."""
+        relied_on = order.durable or order.idempotency or order.pause or order.delay
+        return bool(self._store.shared or relied_on or not run.temporary)
 
-    def _start(self, execution: Execution, order: Order) -> None:
-        run, asked = execution.run, order.input
-        if not run.temporary:
-            self.queues.take(execution)
-        if execution.started:  # it was stopped while it was given its slot
-            return
-        execution.log.append(RunStarted(run_id=run.run_id, thread_id=run.thread_id, agent=run.agent))
-        agent, bounds = self._agents.named(run.agent), execution.bounds
-        assert agent is not None
-        if asked.timeout != bounds.timeout:
-            asked = msgspec.structs.replace(asked, timeout=bounds.timeout)
-        execution.start(agent.adapter.stream, asked)
-        if self.closed:  # it was being stored when the draining began, which therefore did not see it
-            execution.stop(GOING_DOWN)
+    async def _make(self, run: Run, agent: Agent, order: Order) -> Run:
+        slots, limit = self._live.slots, agent.settings.limits.concurrent
+        slots.take(run.tenant, run.agent, limit)
+        try:
+            stored = await self._store.insert(
+                run, idempotency=order.idempotency, thread=order.thread, most=limit if self._store.shared else 0
+            )
+        except LeaseLost as error:
+            slots.free(run.tenant, run.agent)
+            raise Unavailable("The server has to find its place among the others; ask again.", retry_after=1) from error
+        except BaseException:
+            slots.free(run.tenant, run.agent)
+            raise
+        if stored.run_id != run.run_id:
+            slots.free(run.tenant, run.agent)
+            return stored
+        if stored.status is RunStatus.RUNNING and self._live.owns(stored):
+            return self._begun(stored, order.input, inserted=True)
+        self.watch.tell(stored)
+        if stored.cancel is not None:  # its idempotency key was cancelled beforehand
+            return await self._cancels.one(stored, stored.cancel) or stored
+        return stored
 
-    def _due(self, key: Key, at: float) -> None:
-        """A run's time has come; or not quite, for timers do not go by the clock that its time was told by."""
-        if (later := at - time.time()) > 0:
-            asyncio.get_running_loop().call_later(later, self._due, key, at)
-        else:
-            self._advance(key)
+    def _begun(self, run: Run, asked: RunInput, *, inserted: bool) -> Run:
+        run = self._live.execute(run, asked, inserted=inserted).run
+        self.watch.tell(run)
+        return run
 
-    def _advance(self, key: Key) -> None:
-        """Let the next run of a thread start, if there is one and the thread is free."""
-        if not self.closed and (waiting := self.queues.next(key)) is not None:
-            self._chores.add(self._promote(waiting))
+    def _record(self, order: Order, agent: Agent) -> Run:
+        asked, pause, now = order.input, order.pause, time.time()
+        queued = order.delay > 0 or self._left_to_others(order, agent)
+        waits = queued or order.choices.strategy != "reject"
+        keeps = order.choices.store and self._settings.keep_content
+        return Run(
+            run_id=asked.run_id,
+            thread_id=asked.thread_id,
+            agent=asked.agent,
+            tenant=asked.tenant,
+            status=RunStatus.PENDING if queued else RunStatus.RUNNING,
+            created_at=now,
+            updated_at=now,
+            turn_id=asked.run_id if pause is None else pause.turn_id,
+            resumes=None if pause is None else pause.run_id,
+            group=order.group,
+            temporary=asked.temporary,
+            choices=order.choices,
+            input=msgspec.Raw(encode(asked)) if waits or keeps else NULL,
+            not_before=now + order.delay if order.delay > 0 else None,
+            webhook=order.webhook,
+            owner=None if queued else self._store.lease.owner,
+        )
 
-    async def _promote(self, waiting: Waiting) -> None:
-        execution = waiting.execution
-        run = msgspec.structs.replace(execution.run, status=RunStatus.RUNNING, updated_at=time.time())
-        while not execution.started:
-            try:
-                await self._store.transition(run, frm=frozenset({RunStatus.PENDING}))
-            except ProxyError as error:
-                logger.warning("a run could not be started yet", run_id=run.run_id, error=error.code)
-                await asyncio.sleep(RETRY)
-            else:
-                self._start(execution, waiting.order)
+    def _left_to_others(self, order: Order, agent: Agent) -> bool:
+        """Whether a process that takes runs from the queue is to do it."""
+        return not agent.here or (order.background and agent.name in self._leases.served)

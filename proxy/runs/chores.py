@@ -29,6 +29,12 @@ class Chores:
         """Wait for all that has begun."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def stop(self) -> None:
+        """Cancel what has not been done."""
+        for task in self._tasks:
+            task.cancel()
+        await self.done()
+
     async def _tidy(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work

@@ -22,6 +22,7 @@ from proxy.runs.chores import Chores
 from proxy.runs.schedules import Schedule
 from proxy.store.base import ThreadStore
 from proxy.store.native import CronQuery, CronStore
+from proxy.store.signals import Signals, Topic
 
 __all__ = ["CronQuery", "Crons"]
 
@@ -35,6 +36,8 @@ logger = structlog.get_logger(__name__)
 
 class Store(CronStore, ThreadStore, Protocol):
     """What crons need of a store."""
+
+    signals: Signals
 
 
 class Crons:
@@ -50,6 +53,7 @@ class Crons:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._chores = Chores()
         self._scheduler: asyncio.Task[None] | None = None
+        store.signals.hear(Topic.CRONS, lambda _: self._changed.set())
 
     async def open(self) -> None:
         """Begin to wait for times, and make up for those that were missed."""

@@ -29,3 +29,7 @@ class Keeper(Protocol):
         None where there is nothing to say. A run that was rolled back leaves it as it was before.
         """
         ...
+
+    async def part(self) -> None:
+        """Called in place of `end` where the run goes on in another process: the thread is that one's from now on."""
+        ...

@@ -81,9 +81,11 @@ class RunBounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Slots:
-    """How many runs are under way, per tenant and agent."""
+    """How many runs wait or are under way, per tenant and agent. One that does not count has room for all: the store
+    counts then."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, counts: bool = True) -> None:
+        self._counts = counts
         self._taken: dict[tuple[str, str], int] = {}
 
     def take(self, tenant: str, agent: str, limit: int) -> None:
@@ -91,13 +93,16 @@ class Slots:
         taken = self._taken.get((tenant, agent), 0)
         if limit and taken >= limit:
             raise TooMany(f"{limit} runs of this agent are under way.", retry_after=1)
-        self._taken[tenant, agent] = taken + 1
+        self.add(tenant, agent)
 
-    def add(self, tenant: str, agent: str) -> None:
-        """Count one more that was admitted before."""
-        self._taken[tenant, agent] = self._taken.get((tenant, agent), 0) + 1
+    def add(self, tenant: str, agent: str, count: int = 1) -> None:
+        """Count some more that were admitted before."""
+        if self._counts:
+            self._taken[tenant, agent] = self._taken.get((tenant, agent), 0) + count
 
     def free(self, tenant: str, agent: str) -> None:
+        if not self._counts:
+            return
         left = self._taken[tenant, agent] - 1
         if left:
             self._taken[tenant, agent] = left

@@ -18,6 +18,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     idempotency: Idempotency | None = None
     durable: bool = False
     """True: the record is on disk before `create` returns."""
+    background: bool = False
+    """Nobody waits for it at once: it is left to workers, if there are any for its agent."""
     thread: Thread | None = None
     """The record of its thread, if there is none yet; one that is there gets the metadata."""
     delay: float = 0.0

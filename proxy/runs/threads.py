@@ -1,6 +1,6 @@
 """The threads that callers know: their records, their states, and what is done to them between runs.
 
-Whatever changes a thread holds its lock, and finds it without a run; see `proxy.runs.locks`.
+Whatever changes a thread holds it, and finds it without a run; see `ThreadStore.hold`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ThreadManager:
     async def _made(self, thread: Thread, steps: Steps, if_exists: Literal["raise", "do_nothing"]) -> Thread:
         if not steps:
             return await self._store.insert_thread(thread, if_exists=if_exists)
-        async with self._manager.locks.of((thread.tenant, thread.thread_id)):
+        async with self._store.hold(thread.tenant, thread.thread_id):
             made = await self._store.insert_thread(thread)
             try:
                 await self._write(made, steps)
@@ -100,7 +100,7 @@ class ThreadManager:
 
     async def delete(self, tenant: str, thread_id: str) -> None:
         """Stop its runs, wait until their work has ended, then remove all that there is of it. Raises `NotFound`."""
-        async with self._manager.locks.of((tenant, thread_id)):
+        async with self._store.hold(tenant, thread_id):
             thread = await self.get(tenant, thread_id)
             await self._stop_runs(thread)
             await self._erase(name_of(thread))
@@ -199,7 +199,7 @@ class ThreadManager:
     @asynccontextmanager
     async def _quiet(self, tenant: str, thread_id: str) -> AsyncIterator[Thread]:
         """The thread, while it has no run and gets none. Raises `NotFound`, `Busy`."""
-        async with self._manager.locks.of((tenant, thread_id)):
+        async with self._store.hold(tenant, thread_id):
             thread = await self.get(tenant, thread_id)
             if runs := await self._runs(thread):
                 run = runs[-1]
@@ -212,10 +212,12 @@ class ThreadManager:
         return await self._manager.find(query)
 
     async def _stop_runs(self, thread: Thread) -> None:
-        runs = await self._runs(thread)
-        for run in runs:
-            self._manager.stop(run)
-        await asyncio.gather(*(self._manager.wait(run) for run in runs), return_exceptions=True)
+        async def end(run: Run) -> None:
+            with suppress(NotFound):  # another run of its turn, or a sweep, was faster
+                await self._manager.cancel(run.tenant, run.run_id)
+                await self._manager.wait(run)
+
+        await asyncio.gather(*map(end, await self._runs(thread)))
 
     async def _erase(self, thread: ThreadName) -> None:
         """The agents' part goes first: what is left of a thread whose record is gone would come back with its id."""

@@ -120,6 +120,8 @@ class TranscriptKeeper:
         interrupts = {task_id(state): state.interrupts} if state.interrupts else {}
         return replace(left(final), values=state.values, interrupts=interrupts)
 
+    async def part(self) -> None: ...
+
     async def _take_back(self) -> ThreadOutcome:
         after = "" if self._newest is None else self._newest.checkpoint_id
         await _patiently(partial(self._transcripts.rollback, self._thread, Mark(newest=after)))

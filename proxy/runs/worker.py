@@ -34,6 +34,8 @@ BREATH = 64
 """Events after which the loop gets its turn, though the agent never waits."""
 
 
+LEFT = Failed(code="server_shutting_down", message="The run goes on in another process.")
+"""Stands for the end of a run that this process does not end."""
 Stream = Callable[[RunInput], AsyncGenerator[Event]]
 
 
@@ -50,19 +52,26 @@ def failed(error: ProxyError) -> Failed:
 
 
 class Execution:
-    """A run and the task that runs it. Until it is started, the run waits; it can be stopped and followed even so."""
+    """A run and the task that runs it. One that is stopped before it is started ends without its agent."""
 
     def __init__(
-        self, log: RunLog, bounds: RunBounds, on_end: Callable[[Execution], None], keeper: Keeper | None = None
+        self,
+        log: RunLog,
+        bounds: RunBounds,
+        on_end: Callable[[Execution], None],
+        keeper: Keeper | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self.log = log
         self._keeper = keeper
         self.bounds = bounds
         self._loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[Run] = self._loop.create_future()
-        """Resolves with the record once the end is in the store, or has been given up."""
+        self.done: asyncio.Future[Run | None] = self._loop.create_future()
+        """Resolves with the record once the end is in the store, or has been given up; with None once the run is
+        another process's to end."""
         self._on_end = on_end
-        self._tally = Tally()
+        self._tally = tally or Tally()
+        """What the run has used up, with all that came of it before."""
         self._verdict: Final | None = None
         self._begun = False
         self._decided = False
@@ -75,10 +84,6 @@ class Execution:
     @property
     def run(self) -> Run:
         return self.log.run
-
-    @property
-    def started(self) -> bool:
-        return self._task is not None
 
     @property
     def cancelled(self) -> bool:
@@ -108,6 +113,22 @@ class Execution:
         self._grace = self._loop.call_later(self.bounds.cancel_grace, self._abandon)
         return True
 
+    def hand_over(self) -> bool:
+        """Stop the agent and leave the run to another process, where it goes on. False if its end has been decided."""
+        return self.stop(LEFT)
+
+    def lose(self) -> None:
+        """The run is another process's: stop the agent, and say and write nothing more."""
+        if self.done.done():
+            return
+        self._verdict = self._verdict or LEFT
+        self._decided = self._settling = True
+        if self._task is not None and self._begun:
+            self._task.cancel()
+        if self._keeper is not None:
+            self._settler = self._loop.create_task(self._part_from(self._keeper))
+        self._part()
+
     async def _execute(self, agent: Stream, asked: RunInput) -> None:
         self._begun = True
         final: Final = Completed(finish_reason="stop")
@@ -122,7 +143,9 @@ class Execution:
                 if task is not None and task.cancelling():
                     raise
                 final = Failed(code="internal_error", message="The agent cancelled itself.")
-        except LeaseLost:
+        except LeaseLost:  # also where somebody else has ended the run, as when its agent did not stop in time
+            if not self._decided:
+                self.lose()
             return
         except NothingToDo:
             pass
@@ -141,8 +164,23 @@ class Execution:
         self._decided = True
         if self._grace is not None:
             self._grace.cancel()
-        outcome = None if self._keeper is None else await self._leave(self._keeper, final)
-        await self._settle(final, outcome)
+        if final is not LEFT:
+            await self._settle(final, None if self._keeper is None else await self._leave(self._keeper, final))
+            return
+        if self._keeper is not None:
+            await self._part_from(self._keeper)
+        self.log.release()
+        self._part()
+
+    async def _part_from(self, keeper: Keeper) -> None:
+        """Nothing of the agent's is kept from now on; a thread that cannot be reached keeps nothing anyway."""
+        try:
+            async with asyncio.timeout(self.bounds.settle_timeout):
+                await keeper.part()
+        except ProxyError as error:
+            logger.warning("a thread could not be sealed", run_id=self.run.run_id, error=error.code)
+        except TimeoutError:
+            logger.error("a thread could not be sealed in time", run_id=self.run.run_id)
 
     async def _leave(self, keeper: Keeper, final: Final) -> ThreadOutcome | None:
         """How the run leaves its thread; a state that cannot be read does not keep the run from ending."""
@@ -155,7 +193,7 @@ class Execution:
 
     async def _record(self, events: AsyncGenerator[Event]) -> Final:
         """Append what the agent says until it ends, and return its last word."""
-        append, silent, count = self.log.append, True, 0
+        append, silent, count = self.log.append, self._tally.first_token is None, 0
         small = min(SMALL, self.bounds.limits.event_bytes or SMALL)
         async for event in events:
             if type(event) is not TextDelta or len(event.text) > small or not event.text.isascii():
@@ -195,13 +233,14 @@ class Execution:
         if self._settling:
             return
         self._decided = self._settling = True
-        for timer in (self._watch, self._grace):
-            if timer is not None:
-                timer.cancel()
+        self._disarm()
         run = ended(self.run, final, self._tally, self.log.last)
         pause = pause_of(run, final, self.bounds.pause_ttl)
         try:
             await self._store_end(final, run, pause, thread)
+        except LeaseLost:
+            self._part()
+            return
         except Unavailable as error:
             logger.error("the end of a run could not be stored", run_id=run.run_id, error=repr(error))
             final = Failed(code="store_unavailable", message="The result could not be stored.", status=503)
@@ -209,7 +248,19 @@ class Execution:
             self.log.give_up(final, run)
         if not self.done.done():
             self.done.set_result(run)
-        self._on_end(self)
+            self._on_end(self)
+
+    def _part(self) -> None:
+        """Be done without an end."""
+        self._disarm()
+        if not self.done.done():
+            self.done.set_result(None)
+            self._on_end(self)
+
+    def _disarm(self) -> None:
+        for timer in (self._watch, self._grace):
+            if timer is not None:
+                timer.cancel()
 
     async def _store_end(self, final: Final, run: Run, pause: Pause | None, thread: ThreadOutcome | None) -> None:
         """Settle, again and again if the store is away, up to `settle_timeout`. Raises `Unavailable` then."""

@@ -189,7 +189,10 @@ class MemoryStore(
         }
 
     def begin(self, run: Run, *, inserted: bool, after: int = 0) -> LiveLog:
-        run = self._put(run if inserted else msgspec.structs.replace(run, owner=self.lease.owner))
+        known = self._runs.get((run.tenant, run.run_id))
+        cancel = run.cancel if known is None else known.cancel  # somebody may have asked for it meanwhile
+        owner = run.owner if inserted else self.lease.owner
+        run = self._put(msgspec.structs.replace(run, owner=owner, cancel=cancel))
         log = LiveLog(run, self, inserted=True, after=after, lease=self.lease)
         log.stored = log.told = sys.maxsize
         self._logs.add(log)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 import proxy.wire.workflow as wire
 from proxy.events import Cancelled, Completed, Failed, Final, Paused, PendingCall
 from proxy.messages import Function, Message, ToolCall
-from proxy.runs.admission import GOING_DOWN
+from proxy.runs.verdicts import GOING_DOWN
 from proxy.wire.workflow_asks import asked
 from proxy.wire.workflow_parts import Call, ToolCalled, Waiting
 from proxy.wire.workflow_parts import PendingCall as Pending

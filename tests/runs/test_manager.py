@@ -10,7 +10,7 @@ import pytest
 from proxy.adapter import RunInput
 from proxy.errors import Busy, Conflict, Draining, NotFound, NotWaiting, TooMany, Unavailable
 from proxy.events import Cancelled, Completed, Event, Failed, Paused, TextDelta
-from proxy.model import Choices, Idempotency, Run, RunStatus, Thread
+from proxy.model import Choices, Idempotency, Run, RunStatus
 from proxy.settings import Limits, Retention, Runs
 from proxy.store.memory import MemoryStore
 from proxy.testing import Script
@@ -187,12 +187,12 @@ def test_a_run_that_was_being_stored_when_the_draining_began_gets_its_end_too() 
             storing, go = asyncio.Event(), asyncio.Event()
             insert = here.store.insert
 
-            async def slow(run: Run, *, idempotency: Idempotency | None = None, thread: Thread | None = None) -> Run:
+            async def slow(run: Run, **how: object) -> Run:
                 storing.set()
                 await go.wait()
-                return await insert(run, idempotency=idempotency, thread=thread)
+                return await insert(run, **how)  # type: ignore[arg-type]
 
-            here.store.insert = slow  # type: ignore[method-assign]
+            here.store.insert = slow  # type: ignore[method-assign, assignment]
             making = asyncio.create_task(here.start(thread="t"))
             await storing.wait()
             await here.manager.drain(0.05)

@@ -85,7 +85,7 @@ class Joins:
     async def streamed(self, request: Ask, run: Run, then: Then | None = None, *, threaded: bool = True) -> ASGIApp:
         """What the run says from the place on that the request names; `then` may cancel it first."""
         modes = frozenset(many(request, "stream_mode", Mode)) or None
-        cursor = self._cursor(request, run)
+        cursor = await self._cursor(request, run)
         if then is not None and then.action:
             await self._stop(run, then)
         reading = Reading(self._mount, self._rooms, run, View(modes=modes, cursor=cursor))
@@ -93,9 +93,9 @@ class Joins:
         delivery = self._delivery(request, run, headers)
         return cast(ASGIApp, EventStream(reading.follow, reading, delivery, _refuse(request)))
 
-    def _cursor(self, request: Ask, run: Run) -> Cursor:
+    async def _cursor(self, request: Ask, run: Run) -> Cursor:
         """Raises `Unprocessable` for a place that the run has not come to, and for what is no place."""
-        given, last = request.headers.get("last-event-id", "").strip(), self._rooms.manager.last(run)
+        given, last = request.headers.get("last-event-id", "").strip(), await self._rooms.manager.last(run)
         if given:
             cursor = cursor_of(given)
             if cursor is None or (last is not None and cursor.after > last):

@@ -78,8 +78,9 @@ class Orders:
         self._mount = mount
         self._rooms = rooms
 
-    async def order(self, asked: Asked, *, values: bool = False) -> Order:
-        """`values`: the run's log must show its values, whatever modes were asked for.
+    async def order(self, asked: Asked, *, values: bool = False, background: bool = False) -> Order:
+        """`values`: the run's log must show its values, whatever modes were asked for. `background`: nobody waits for
+        the run at once.
 
         Raises `Unprocessable` for what cannot be honoured, `NotFound`, `NotWaiting`, `Conflict`, and `BadRequest`.
         """
@@ -98,6 +99,7 @@ class Orders:
             pause=resumption.pause,
             idempotency=idempotency_of(asked.key, asked.number, asked.fingerprint) if asked.key else None,
             durable=True,
+            background=background,
             thread=None if place.temporary else _thread(asked, worker, place),
             delay=body.after_seconds or 0.0,
             webhook=body.webhook,

@@ -106,14 +106,14 @@ class Reading:
         """Pass over what is no longer kept, and say so before the next entry: the number to go on after, if any."""
         kept = await self._rooms.manager.read(self._run, after=self._last, limit=1)
         earliest = kept[0].seq if kept else None
-        self._tell_gap(earliest)
+        latest = await self._rooms.manager.last(self._run)
+        if latest is None and self._run.outcome is not None:
+            latest = max(self._run.outcome.events, earliest or 0)
+        self._tell_gap(earliest, latest)
         self._last = END if earliest is None else earliest - 1
         return None if earliest is None else self._last
 
-    def _tell_gap(self, earliest: int | None) -> None:
-        latest = self._rooms.manager.last(self._run)
-        if latest is None and self._run.outcome is not None:
-            latest = max(self._run.outcome.events, earliest or 0)
+    def _tell_gap(self, earliest: int | None, latest: int | None) -> None:
         self._untold += self._wire.gap(self._run.run_id, self._cursor, earliest, latest)
 
     def encode(self, entry: Entry) -> bytes:
@@ -132,7 +132,7 @@ class Reading:
         """Where another worker took the run over, what this reader has may not count any more."""
         counts, has = start.resumes_after, self._cursor.after
         if counts is not None and counts < has < seq:
-            self._tell_gap(seq)
+            self._tell_gap(seq, seq)
 
     def heartbeat(self) -> bytes:
         return b"" if self.ended else self._wire.heartbeat()

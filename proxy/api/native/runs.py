@@ -66,7 +66,7 @@ def threaded(creation: Creation) -> list[HTTPRouteHandler]:
 
     @post("/threads/{thread_id:str}/runs", status_code=200, opt={BODY: RunCreate})
     async def create_run(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> Response[Record]:
-        return creation.shown(await creation.make(request, thread_id))
+        return creation.shown(await creation.make(request, thread_id, background=True))
 
     @post("/threads/{thread_id:str}/runs/stream", status_code=200, opt={BODY: RunCreate})
     async def stream_run(request: Request[Any, Any, Any], thread_id: FromPath[str]) -> ASGIApp:
@@ -84,7 +84,7 @@ def stateless(creation: Creation) -> list[HTTPRouteHandler]:
 
     @post("/runs", status_code=200, opt={BODY: RunCreate})
     async def create_stateless(request: Request[Any, Any, Any]) -> Response[Record]:
-        return creation.shown(await creation.make(request), threaded=False)
+        return creation.shown(await creation.make(request, background=True), threaded=False)
 
     @post("/runs/stream", status_code=200, opt={BODY: RunCreate})
     async def stream_stateless(request: Request[Any, Any, Any]) -> ASGIApp:
@@ -113,13 +113,18 @@ class Creation:
         self._many = msgspec.json.Decoder(tuple[shape, ...])  # type: ignore[valid-type]
 
     async def make(
-        self, request: Request[Any, Any, Any], thread_id: str | None = None, *, values: bool = False
+        self,
+        request: Request[Any, Any, Any],
+        thread_id: str | None = None,
+        *,
+        values: bool = False,
+        background: bool = False,
     ) -> Made:
-        """The run that a request asks for. `values`: its log is to show them. Raises as `Orders.order` does, and as
-        `RunManager.create`."""
+        """The run that a request asks for. Raises as `Orders.order` does, which says what is to be told of the run,
+        and as `RunManager.create`."""
         sent = await read_body(cast(Receive, request.receive))
         asked = asked_of(request, fitting(sent, self._one, self._rooms.limits), sent, thread_id=thread_id)
-        order = await self._orders.order(asked, values=values)
+        order = await self._orders.order(asked, values=values, background=background)
         started = Started(self._rooms.manager)
         await started.add(order)
         return Made(run=started.runs[0], order=order, started=started)
@@ -131,7 +136,7 @@ class Creation:
         if not bodies:
             raise Unprocessable("The body names no run; send a list of at least one.")
         asked = [asked_of(request, body, sent, number=number) for number, body in enumerate(bodies)]
-        orders = [await self._orders.order(one) for one in asked]
+        orders = [await self._orders.order(one, background=True) for one in asked]
         started = Started(self._rooms.manager)
         try:
             for order in orders:

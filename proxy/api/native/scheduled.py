@@ -27,4 +27,4 @@ class Schedule:
         body = msgspec.structs.replace(_run.decode(cron.payload), on_completion=keep)
         caller = Caller(tenant=cron.tenant, user=cron.user)
         asked = Asked(body=body, caller=caller, headers={}, thread_id=cron.thread_id)
-        return await self._manager.create(await self._orders.order(asked))
+        return await self._manager.create(await self._orders.order(asked, background=True))

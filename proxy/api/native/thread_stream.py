@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from proxy.api.native.located import every
 from proxy.errors import Draining, LogTrimmed, NotFound
-from proxy.model import ACTIVE, Run
+from proxy.model import ACTIVE, Run, RunStatus
 from proxy.runs.manager import RunManager, RunQuery
 from proxy.wire.langgraph import BEGINNING, Cursor, Place, Told
 
@@ -114,10 +114,10 @@ class Line:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _add(self, stop: Stop) -> None:
-        if stop.run.ended or self._manager.last(stop.run) != 0:
-            self._begun.put_nowait(stop)
-        else:
+        if stop.run.status is RunStatus.PENDING:
             self._spawn(self._await(stop))
+        else:
+            self._begun.put_nowait(stop)
 
     async def _welcome(self, arrivals: asyncio.Queue[Run | None], known: set[str]) -> None:
         while (run := await arrivals.get()) is not None:
@@ -151,7 +151,7 @@ async def stops(manager: RunManager, tenant: str, thread_id: str, place: Place |
     """What there is of a thread from a place on, or with None those of its runs that are under way, from now on."""
     if place is None:
         wanted = RunQuery(tenant=tenant, thread_id=thread_id, statuses=ACTIVE)
-        there = [(run, manager.last(run)) for run in await every(manager, wanted)]
+        there = [(run, await manager.last(run)) for run in await every(manager, wanted)]
         return [Stop(run, Cursor(last)) for run, last in reversed(there) if last is not None]
     runs = await every(manager, RunQuery(tenant=tenant, thread_id=thread_id, gone=True))
     kept = [run for run in runs if run.gone_at is None or run.run_id == place.run_id]

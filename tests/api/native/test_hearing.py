@@ -219,11 +219,11 @@ def test_nobody_is_left_listening() -> None:
     async def scene(house: House) -> None:
         thread = await empty_thread(house)
         async with hearing(house, f"/threads/{thread}/stream") as ear:
-            assert house.app.manager.watch._queues
+            assert len(house.app.manager.watch)
             one = await made(house, thread)
             await one.run.end()
             await until_done(ear)
-        while house.app.manager.watch._queues:
+        while len(house.app.manager.watch):
             await asyncio.sleep(0)
 
     visit(scene)

@@ -1,0 +1,176 @@
+"""Runs that the store hands to this process: those that waited, and those that have lost theirs.
+
+A run that lost its process and may go on is put back into the queue, for whoever has room; its next attempt goes on in
+the same log. Any other ends here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+import structlog
+
+from proxy.adapter import RunInput
+from proxy.errors import ProxyError
+from proxy.events import NULL, Cancelled, Final
+from proxy.model import Run
+from proxy.runs.agents import Agent, Agents
+from proxy.runs.claims import Claims
+from proxy.runs.leases import Leases
+from proxy.runs.live import Live, ends
+from proxy.runs.verdicts import LOST, RESTARTED, UNREADABLE, deserted
+from proxy.runs.worker import Execution
+from proxy.settings import Runs
+from proxy.store.base import Store
+
+EVERY = 1.0
+"""Seconds between two looks for runs that lost their process."""
+PATIENCE = 60.0
+"""Seconds that a run waits in a shared store for a process that has its agent."""
+MOST = 100
+"""Runs that are taken at a time."""
+
+logger = structlog.get_logger(__name__)
+decode = msgspec.json.Decoder(RunInput).decode
+
+
+def goes_on(run: Run, agent: Agent | None, attempts: int) -> bool:
+    """Whether a run that lost its process may begin this attempt."""
+    return (
+        agent is not None
+        and agent.settings.retry == "resume"
+        and agent.adapter.resumes
+        and not run.temporary
+        and run.input != NULL
+        and run.attempt <= attempts
+    )
+
+
+class Arrivals:
+    """Runs that were claimed: they begin, go on, or end at once."""
+
+    def __init__(self, agents: Agents, live: Live, settings: Runs) -> None:
+        self._agents = agents
+        self._live = live
+        self._settings = settings
+
+    def begin(self, run: Run) -> asyncio.Future[Run | None] | None:
+        """What to wait for until the run is over here; None if there is nothing to do. Where that raises, the run is
+        still to be done."""
+        if not self._live.owns(run):
+            return None
+        if run.attempt > 1 or run.cancel is not None:
+            return asyncio.ensure_future(self._again(run))
+        final = self._refusal(run)
+        return (self._execute(run) if final is None else self._live.finish(run, final)).done
+
+    async def _again(self, run: Run) -> Run | None:
+        former = await self._live.former(run)
+        if not self._live.owns(run):
+            return None
+        if run.cancel is not None:
+            final: Final | None = Cancelled(action=run.cancel)
+        elif not goes_on(run, self._agents.named(run.agent), self._settings.attempts):
+            final = LOST
+        else:
+            final = self._refusal(run)
+        if final is not None:
+            execution = self._live.finish(run, final, former, leaves=former is not None)
+        else:
+            logger.info("run goes on", run_id=run.run_id, agent=run.agent, attempt=run.attempt)
+            execution = self._live.execute(run, _asked(run), inserted=True, former=former)
+        return await asyncio.shield(execution.done)
+
+    def _refusal(self, run: Run) -> Final | None:
+        """Why it cannot be done here."""
+        agent = self._agents.named(run.agent)
+        if agent is None or not agent.here:
+            return deserted(run.agent)
+        return UNREADABLE if run.input == NULL else None
+
+    def _execute(self, run: Run) -> Execution:
+        return self._live.execute(run, _asked(run), inserted=True)
+
+
+def _asked(run: Run) -> RunInput:
+    """What the agent is given, who may have to look at which attempt it is."""
+    asked = decode(run.input)
+    if run.attempt == 1:
+        return asked
+    native = asked.native
+    if native is not None:
+        native = msgspec.structs.replace(native, metadata={**native.metadata, "run_attempt": run.attempt})
+    return msgspec.structs.replace(asked, attempt=run.attempt, native=native)
+
+
+class Reaper:
+    """Looks after runs that nobody does: their process is gone, or no process has their agent."""
+
+    def __init__(
+        self, store: Store, agents: Agents, live: Live, leases: Leases, claims: Claims, *, attempts: int
+    ) -> None:
+        self._store = store
+        self._agents = agents
+        self._live = live
+        self._leases = leases
+        self._claims = claims
+        self._attempts = attempts
+        self._doomed: dict[str, tuple[Run, Final]] = {}
+        """Runs that are this process's now and are to end, until they have."""
+
+    async def open(self) -> None:
+        """Of a store that nobody shares: end or put back what the process before left, whatever that was."""
+        while await self.reap():
+            pass
+        while await self.desert(patience=0.0):
+            pass
+
+    async def run(self) -> None:
+        """Of a shared store: look again and again, but not soon after it was away or this process was."""
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                while self._leases.steady and await self.reap():
+                    pass
+            except ProxyError as error:
+                logger.warning("lost runs could not be looked for", error=error.code, message=error.message)
+
+    async def reap(self) -> bool:
+        """Take runs that lost their process; returns once they are put back or have ended. False if there were none."""
+        found = await self._store.take_lost(limit=MOST)
+        for run in (lost.run for lost in found):
+            self._live.slots.add(run.tenant, run.agent)
+            again = run.cancel is None and self._may_go_on(run)
+            logger.warning("run lost its process", run_id=run.run_id, agent=run.agent, goes_on=again)
+            if again:
+                self._claims.give_back(run)
+            else:
+                self._doomed[run.run_id] = run, LOST if self._store.shared else RESTARTED
+        await self._end()
+        return bool(found)
+
+    def _may_go_on(self, run: Run) -> bool:
+        """An agent that is other processes' alone is known to them."""
+        agent = self._agents.named(run.agent)
+        return goes_on(run, agent, self._attempts) if agent is not None else run.agent in self._leases.known
+
+    async def desert(self, *, patience: float = PATIENCE) -> bool:
+        """End runs that wait for an agent which no process has; False if there were none."""
+        known = self._leases.known.union(agent.name for agent in self._agents)
+        found = await self._store.take_stranded(known, before=time.time() - patience, limit=MOST)
+        self._doomed.update((run.run_id, (run, deserted(run.agent))) for run in found)
+        await self._end()
+        return bool(found)
+
+    async def _end(self) -> None:
+        """Raises `Unavailable`; what has not ended then is tried again."""
+        await asyncio.gather(*(self._end_one(run, final) for run, final in [*self._doomed.values()]))
+
+    async def _end_one(self, run: Run, final: Final) -> None:
+        if self._live.owns(run):
+            former = await self._live.former(run)
+            final = final if run.cancel is None else Cancelled(action=run.cancel)
+            await ends([self._live.finish(run, final, former)])
+        self._doomed.pop(run.run_id, None)
