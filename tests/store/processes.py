@@ -11,6 +11,7 @@ from proxy.errors import LeaseLost, Unavailable
 from proxy.events import Entry, Event
 from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.lease import Lease
+from proxy.store.live import Live
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.runlog import LiveLog
 from proxy.store.signals import Signals, Topic
@@ -67,8 +68,9 @@ class Table:
 class Process:
     """One process. It writes what it logs when `flush` says so, and the ends of runs at once."""
 
-    def __init__(self, table: Table, seconds: float = 60.0) -> None:
+    def __init__(self, table: Table, seconds: float = 60.0, live: Live | None = None) -> None:
         self.table = table
+        self.live = live
         self.lease = Lease(seconds)
         self.lease.renew(time.monotonic())
         self.signals = Signals()
@@ -81,7 +83,9 @@ class Process:
         self.logs.add(log)
         return log
 
-    def queue(self, log: LiveLog) -> None: ...
+    def queue(self, log: LiveLog) -> None:
+        if self.live is not None:
+            self.live.show(log)
 
     def hurry(self) -> None: ...
 
@@ -89,6 +93,7 @@ class Process:
         if entries := log.unwritten():
             self.table.write(log.run, entries)
             log.written(entries[-1].seq, 1)
+            self._note(log)
 
     async def commit(
         self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
@@ -99,7 +104,12 @@ class Process:
             raise LeaseLost
         self.table.write(run, [*log.unwritten(), final])
         log.finish(final, run)
+        self._note(log)
         self.logs.retire(log.run_id)
+
+    def _note(self, log: LiveLog) -> None:
+        if self.live is not None:
+            self.live.note(log)
 
     async def follow(self, run_id: str, after: int = 0, idle: float = 0.0) -> list[Entry]:
         """All that a follower sees, to the end."""

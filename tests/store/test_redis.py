@@ -279,7 +279,9 @@ def test_a_password_is_used_and_shown_nowhere(
             assert ("Redis is away" in shown) is (password == "the-wrong-one")
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1", "redis:/x", "redis://host:port", "redis://h/0?nonsense=1", "xyzzy"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1", "redis:/x", "redis://host:port", "redis://h/0?nonsense=1", "xyzzy"]
+)
 def test_a_wrong_url_is_told_with_the_cure_and_without_the_url(postgres: Database, url: str) -> None:
     with pytest.raises(ConfigError, match="`live`: this is no URL of a Redis") as raised:
         over(postgres, url)
