@@ -38,6 +38,8 @@ LOCK = 0x72756E776972
 """The advisory lock under which tables are made."""
 DEFAULTS = {"connect_timeout": "5", "tcp_user_timeout": "10000", "application_name": "runwire-graphs"}
 """What the URL may say otherwise; a host that is gone without a word is noticed in these times."""
+PASSING = ("starting up", "shutting down", "recovery", "too many", "connection slots")
+"""What a server says that refuses connections for now."""
 UNTAKEN = "The store takes no text with NUL or half characters, no numbers that are none, and no endless times."
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction)
 
@@ -73,9 +75,10 @@ class Database:
             connection = await AsyncConnection.connect(self._conninfo)
             await connection.close()
         except psycopg.OperationalError as error:
-            if "FATAL" in str(error):
-                raise ConfigError(f"`store`: {error}; correct the URL, or the rights in PostgreSQL") from error
-            raise Unavailable(f"`store`: {error}; start PostgreSQL, or correct the URL") from error
+            said = _line(error)
+            if ("FATAL" in said or "connection is bad" in said) and not any(each in said for each in PASSING):
+                raise ConfigError(f"`store`: {said}; correct the URL, or the rights in PostgreSQL") from error
+            raise Unavailable(f"`store`: {said}; start PostgreSQL, or correct the URL") from error
 
     async def join(self) -> None:
         self._users += 1
@@ -124,8 +127,12 @@ class Database:
             wait=wait_exponential(multiplier=0.05, max=1),
             reraise=True,
         )
+
+        async def once_more() -> T:
+            return await operation()
+
         try:
-            return await retrying(operation)
+            return await retrying(once_more)
         except AWAY as error:
             raise Unavailable("The store cannot be reached now.", retry_after=1) from error
 
@@ -138,7 +145,7 @@ class Database:
             raise Unavailable(f"Another process has been making tables for {SETUP:.0f} seconds.") from error
         except psycopg.Error as error:
             raise ConfigError(
-                f"`store`: tables for checkpoints and memories cannot be made in the database: {error}; "
+                f"`store`: tables for checkpoints and memories cannot be made in the database: {_line(error)}; "
                 "let the role of the URL create tables, or have them made by one that may"
             ) from error
 
@@ -162,6 +169,11 @@ async def _lock(connection: Connection) -> None:
         await asyncio.sleep(0.05)
 
 
+def _line(error: psycopg.Error) -> str:
+    """The first of what PostgreSQL said; further lines quote a statement, or guess."""
+    return str(error).strip().partition("\n")[0]
+
+
 def _is_away(error: BaseException) -> bool:
     return isinstance(error, AWAY) and not isinstance(error, PoolClosed)
 
@@ -172,7 +184,7 @@ def conninfo(url: str) -> str:
     try:
         return make_conninfo("", **{**DEFAULTS, **conninfo_to_dict(base), **parameters})
     except psycopg.ProgrammingError as error:
-        raise ConfigError(f"`store` is no URL of PostgreSQL: {str(error).strip()}") from error
+        raise ConfigError(f"`store` is no URL of PostgreSQL: {_line(error)}") from error
 
 
 async def whole(operation: Coroutine[Any, Any, T]) -> T:

@@ -1,0 +1,398 @@
+"""The state of graphs in PostgreSQL: how it is reached, made, lost and found again, and what fits into it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, TypedDict
+from urllib.parse import urlsplit
+
+import msgspec
+import psycopg
+import pytest
+from langgraph.checkpoint.base import id
+from langgraph.graph import START, StateGraph
+
+from adapters.langgraph.checkpoints import Checkpoints
+from adapters.langgraph.memories import LangGraphMemories
+from proxy.adapter import Site
+from proxy.errors import BadRequest, ConfigError, Unavailable, Unprocessable
+from tests.adapters import native_graphs
+from tests.adapters.conftest import Place
+from tests.adapters.langgraph_runs import agent, events_of
+from tests.adapters.native_runs import NATIVE, THREAD, native_run
+from tests.adapters.official import COUNT, HELLO
+from tests.adapters.test_langgraph_memories import kept
+
+ASKS = {"draft": "d"}
+
+
+def site(state: str) -> Site:
+    return Site(agent="a", folder=Path(), state=state)
+
+
+def run(scene: Any) -> None:
+    asyncio.run(asyncio.wait_for(scene, 60))
+
+
+def tables(url: str, schema: str) -> set[str]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = %s"
+        return {name for (name,) in connection.execute(query, (schema,))}
+
+
+@pytest.fixture
+def schema(database: str) -> Iterator[tuple[str, str]]:
+    """A database, and the name of an empty schema in it."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA elsewhere")
+        yield database, "elsewhere"
+        connection.execute("DROP SCHEMA elsewhere CASCADE")
+
+
+@pytest.mark.parametrize(
+    "escaped", ["-csearch_path=elsewhere", "-csearch_path%3Delsewhere", "-c%20search_path%3Delsewhere"]
+)
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_the_parameters_of_the_url_count(schema: tuple[str, str], escaped: str, scheme: str) -> None:
+    url, name = schema
+
+    async def main() -> None:
+        state = f"{scheme}://{url.partition('://')[2]}?options={escaped}&application_name=mine"
+        async with agent(f"{NATIVE}:asks", state=state) as adapter:
+            await events_of(adapter, native_run("asks", [], ASKS))
+            assert (await adapter.threads.state(THREAD)).next == ("review",)
+            await LangGraphMemories.of(adapter.site).put("t", ("n",), "k", {"a": 1})
+
+    run(main())
+    assert {"checkpoints", "checkpoint_blobs", "checkpoint_writes", "checkpoint_marks", "store"} <= tables(url, name)
+
+
+def test_processes_that_start_at_once_make_the_tables_together(schema: tuple[str, str]) -> None:
+    url, name = schema
+    state = f"{url}?options=-csearch_path={name}"
+
+    async def begin() -> None:
+        async with agent(f"{NATIVE}:asks", state=state) as adapter, kept(Place(state, Path())) as memories:
+            await asyncio.gather(adapter.threads.state(THREAD), memories.get("t", ("n",), "k"))
+
+    async def main() -> None:
+        await asyncio.gather(*(begin() for _ in range(6)))
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda url: url + "_missing", "`store`: .* does not exist"),
+        (lambda url: url + "?sslmode=sometimes", "`store`.*sslmode"),
+        (lambda url: url + "?nonsense=1", "`store` is no URL of PostgreSQL"),
+        (lambda url: url + "?options=-csearch_path=nowhere", "`store`: tables .* cannot be made .* create tables"),
+    ],
+    ids=["database", "value", "parameter", "schema"],
+)
+def test_what_is_wrong_with_the_store_is_said_at_the_start(database: str, change: Any, said: str) -> None:
+    async def main() -> None:
+        async with agent("chat", state=change(database)):
+            raise AssertionError("it opened")
+
+    with pytest.raises(ConfigError, match=said):
+        run(main())
+
+
+def test_a_database_that_is_away_at_the_start_is_told_from_a_wrong_config(closed_port: int) -> None:
+    async def main() -> None:
+        async with agent("chat", state=f"postgresql://root@127.0.0.1:{closed_port}/x"):
+            raise AssertionError("it opened")
+
+    with pytest.raises(Unavailable, match=r"`store`: .*start PostgreSQL"):
+        run(main())
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with asyncio.Runner() as runner:
+        server = runner.run(asyncio.start_server(lambda *_: None, "127.0.0.1", 0))
+        port: int = server.sockets[0].getsockname()[1]
+        server.close()
+        return port
+
+
+@pytest.mark.parametrize("kind", [Checkpoints, LangGraphMemories])
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    for name in ("postgres_home", "postgres_store", "postgres", "database"):
+        monkeypatch.delitem(sys.modules, f"adapters.langgraph.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg_pool", None)
+    with pytest.raises(ConfigError, match=r"pip install 'runwire\[postgres\]'"):
+        kind.of(site("postgresql://root@127.0.0.1/x"))
+
+
+class Relay:
+    """Stands before the database, and lets nobody through while it is `away`."""
+
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url)
+        self._open: set[asyncio.StreamWriter] = set()
+        self._away = False
+        self.refused = asyncio.Event()
+
+    async def start(self) -> asyncio.Server:
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        return self._server
+
+    @property
+    def url(self) -> str:
+        port = self._server.sockets[0].getsockname()[1]
+        return f"postgresql://{self._target.username}@127.0.0.1:{port}{self._target.path}"
+
+    def leave(self) -> None:
+        self._away = True
+        for writer in self._open:
+            writer.transport.abort()
+
+    def come_back(self) -> None:
+        self._away = False
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._away:
+            writer.transport.abort()
+            self.refused.set()
+            return
+        back, there = await asyncio.open_connection(self._target.hostname, self._target.port)
+        self._open |= {writer, there}
+        await asyncio.gather(self._pump(reader, there), self._pump(back, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while chunk := await reader.read(65536):
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def relay(url: str) -> AsyncIterator[Relay]:
+    made = Relay(url)
+    server = await made.start()
+    try:
+        yield made
+    finally:
+        made.leave()
+        server.close()
+
+
+def test_s04_a_run_goes_on_over_a_restart_of_the_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = asyncio.Event()
+    go = asyncio.Event()
+
+    async def hold(state: Any) -> dict[str, Any]:
+        begun.set()
+        await go.wait()
+        return {"n": 1, "log": ["held"]}
+
+    graph = native_graphs.sequence(native_graphs.Count, hold=hold, b=native_graphs.step("b")).compile()
+    monkeypatch.setattr(native_graphs, "holding", graph, raising=False)
+
+    async def main() -> None:
+        async with relay(database) as before, agent(f"{NATIVE}:holding", state=before.url) as adapter:
+            task = asyncio.create_task(events_of(adapter, native_run("holding", [], COUNT)))
+            await begun.wait()
+            before.leave()
+            go.set()
+            await before.refused.wait()
+            before.come_back()
+            await task
+            assert (await adapter.threads.state(THREAD)).next == ()
+            assert len(await adapter.threads.history(THREAD, limit=10)) == 4
+
+    run(main())
+
+
+def test_while_the_database_is_away_it_is_unavailable_and_then_again_there(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.langgraph.database.PATIENCE", 0.3)
+    monkeypatch.setattr("adapters.langgraph.database.TURN", 0.2)
+
+    async def main() -> None:
+        async with relay(database) as before, agent(f"{NATIVE}:asks", state=before.url) as adapter:
+            memories = LangGraphMemories.of(adapter.site)
+            await events_of(adapter, native_run("asks", [], ASKS))
+            await memories.put("t", ("n",), "k", {"a": 1})
+            before.leave()
+            with pytest.raises(Unavailable):
+                await adapter.threads.state(THREAD)
+            with pytest.raises(Unavailable):
+                await events_of(adapter, native_run("asks", [], ASKS))
+            with pytest.raises(Unavailable):
+                await memories.get("t", ("n",), "k")
+            before.come_back()
+            assert (await adapter.threads.state(THREAD)).next == ("review",)
+            assert await memories.get("t", ("n",), "k")
+            await events_of(adapter, native_run("asks", [], ASKS))
+
+    run(main())
+
+
+def test_connections_are_few_however_many_runs_there_are(database: str) -> None:
+    async def main() -> None:
+        async with agent(f"{NATIVE}:nested", state=database) as adapter:
+            runs = [msgspec.structs.replace(native_run("nested", [], HELLO), thread_id=f"t{n}") for n in range(60)]
+            await asyncio.gather(*(events_of(adapter, each) for each in runs))
+            with psycopg.connect(database, autocommit=True) as connection:
+                query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'runwire-graphs'"
+                assert 1 < connection.execute(query).fetchone()[0] <= 5  # type: ignore[index]
+
+    run(main())
+
+
+class Plain(TypedDict, total=False):
+    values: dict[str, Any]
+    text: Any
+    half: Any
+    great: Any
+    whole: Any
+    minus: Any
+    nan: Any
+    long: Any
+    yes: Any
+    nothing: Any
+
+
+ODD: dict[str, Any] = {
+    "text": "a\0b é \u2028",
+    "great": 1e22,
+    "whole": 3.0,
+    "minus": -0.0,
+    "nan": math.nan,
+    "long": 10**15,
+    "yes": True,
+    "nothing": None,
+}
+
+
+async def _odd(state: Plain) -> dict[str, Any]:
+    return dict(ODD)
+
+
+async def _see(state: Plain) -> dict[str, Any]:
+    return {"values": {key: repr(state.get(key)) for key in ODD}}
+
+
+def test_every_value_of_a_state_comes_back_as_it_was(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = StateGraph(Plain)
+    graph.add_sequence([("odd", _odd), ("see", _see)])
+    graph.add_edge(START, "odd")
+    monkeypatch.setattr(native_graphs, "plain", graph.compile(interrupt_before=["see"]), raising=False)
+
+    async def main() -> None:
+        for _ in range(2):  # the second process reads what the first has written
+            async with agent(f"{NATIVE}:plain", state=database) as adapter:
+                await events_of(adapter, native_run("plain", [], {"yes": False} if not _ else None))
+        state = await state_of(database)
+        assert msgspec.json.decode(state.values)["values"] == {key: repr(value) for key, value in ODD.items()}
+
+    async def state_of(url: str) -> Any:
+        async with agent(f"{NATIVE}:plain", state=url) as adapter:
+            return await adapter.threads.state(THREAD)
+
+    run(main())
+
+
+def test_metadata_with_characters_that_json_in_postgres_has_not_is_kept_without_them(database: str) -> None:
+    async def main() -> None:
+        async with agent(f"{NATIVE}:asks", state=database) as adapter:
+            await events_of(
+                adapter, native_run("asks", [], ASKS, metadata={"odd": "a\0b", "deep": {"c\0": ["\0d\ud800"]}})
+            )
+            about = msgspec.json.decode((await adapter.threads.state(THREAD)).metadata)
+            assert about["odd"] == "ab"
+            with pytest.raises(BadRequest):
+                await adapter.threads.history(THREAD, limit=10, metadata={"odd": "a\0b"})
+
+    run(main())
+
+
+def test_synchronous_nodes_read_their_checkpoints_though_they_take_all_threads(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = native_graphs.sequence(native_graphs.Count, b=lambda state: {"n": 1, "log": ["b"]}).compile()
+
+    def calls(state: Any) -> Any:
+        return inner.invoke({"n": 0, "log": []})
+
+    graph = native_graphs.sequence(native_graphs.Count, calls=calls).compile()
+    monkeypatch.setattr(native_graphs, "calling", graph, raising=False)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        async with agent(f"{NATIVE}:calling", state=database) as adapter:
+            await events_of(adapter, native_run("calling", [], COUNT))
+            assert msgspec.json.decode((await adapter.threads.state(THREAD)).values)["log"][-1] == "b"
+
+    run(main())
+
+
+def test_the_newest_state_is_that_of_the_last_run_though_its_process_has_a_slow_clock(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns
+
+    async def main() -> None:
+        for back in (0, 3600):
+            monkeypatch.setattr(id, "_last_v6_timestamp", None)
+            monkeypatch.setattr(id.time, "time_ns", lambda: now() - back * 10**9)  # noqa: B023
+            async with agent(f"{NATIVE}:asks", folder=place.folder, state=place.state) as adapter:
+                await events_of(adapter, native_run("asks", [], {"draft": f"{back}"}))
+                assert msgspec.json.decode((await adapter.threads.state(THREAD)).values)["draft"] == f"{back}!"
+
+    run(main())
+
+
+def test_a_time_to_live_ends_and_each_reading_begins_it_anew(database: str) -> None:
+    async def scene() -> None:
+        async with kept(Place(database, Path())) as memories:
+            await memories.put("t", ("n",), "gone", {"a": 1}, ttl=1e-9)
+            await memories.put("t", ("n",), "short", {"a": 1}, ttl=0.5)
+            await memories.put("t", ("n",), "lasting", {"a": 1})
+            assert await memories.get("t", ("n",), "gone") is None
+            with psycopg.connect(database, autocommit=True) as connection:
+                for refresh, lives in ((False, False), (None, True)):
+                    # A moment before its end, as far as the database knows.
+                    connection.execute("UPDATE store SET expires_at = now() + interval '20 s' WHERE key = 'short'")
+                    assert await memories.get("t", ("n",), "short", refresh=refresh)
+                    query = "SELECT expires_at > now() + interval '25 s' FROM store WHERE key = 'short'"
+                    assert connection.execute(query).fetchall() == [(lives,)]
+                assert ("gone",) not in connection.execute("SELECT key FROM store").fetchall()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("value", [{"a": "x\0y"}, {"a": "\ud800"}, {"a": math.nan}], ids=["nul", "half", "nan"])
+def test_a_value_that_the_database_has_no_form_for_is_refused(database: str, value: dict[str, Any]) -> None:
+    async def scene() -> None:
+        async with kept(Place(database, Path())) as memories:
+            with pytest.raises(Unprocessable):
+                await memories.put("t", ("n",), "k", value)
+            await memories.put("t", ("n",), "k", {"a": 1})
+
+    run(scene())
+
+
+def test_times_are_told_in_utc_whatever_the_zone_of_the_database(database: str) -> None:
+    async def scene() -> None:
+        async with kept(Place(f"{database}?options=-ctimezone=Asia/Tokyo", Path())) as memories:
+            await memories.put("t", ("n",), "k", {"a": 1})
+            found = await memories.get("t", ("n",), "k")
+            assert found is not None
+            assert abs(found.created_at.timestamp() - time.time()) < 3600
+            assert found.created_at.utcoffset().total_seconds() == 0  # type: ignore[union-attr]
+
+    run(scene())
