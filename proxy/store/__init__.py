@@ -44,7 +44,7 @@ def _postgres(place: str, live: str) -> Store:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        if place.partition("/")[0].count("@") > 1:
+        if place.partition("?")[0].count("@") > 1:
             raise ValueError
         url = make_url(f"postgresql+psycopg://{place}")
     except (ArgumentError, ValueError):

@@ -27,6 +27,11 @@ unix_socket_directories = ''
 fsync = off
 max_connections = 100
 """
+ACCESS = """
+host all guest 127.0.0.1/32 scram-sha-256
+host all all 127.0.0.1/32 trust
+"""
+"""Who comes as `guest` needs a password."""
 
 
 def binary(name: str) -> str:
@@ -47,6 +52,7 @@ class Cluster:
         self._call("initdb", "--no-sync", "--auth=trust", "--username=root", "--encoding=UTF8", "--locale=C")
         with (data / "postgresql.conf").open("a") as file:
             file.write(SETTINGS.format(port=port))
+        (data / "pg_hba.conf").write_text(ACCESS)
         self.url = f"postgresql://root@127.0.0.1:{port}/postgres"
 
     def _call(self, name: str, *arguments: str) -> None:
@@ -66,6 +72,13 @@ class Cluster:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def revive(self) -> None:
+        """Make it run, whatever a test has done to it."""
+        if (self._data / "postmaster.pid").exists():
+            self.resume()
+        else:
+            self.start()
 
     def pause(self) -> None:
         """It keeps its connections and answers nothing."""

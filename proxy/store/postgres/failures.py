@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 from sqlalchemy.engine import URL
 
@@ -56,7 +58,8 @@ def refusal(error: BaseException) -> BadRequest | None:
 def unusable(url: URL, error: BaseException) -> ConfigError:
     """Why a database cannot be used, and what to do. The driver's messages do not contain the password."""
     fault = str(getattr(error, "orig", None) or error).strip()
-    said = fault.splitlines()[-1].rpartition("FATAL:")[2].strip()[:300] if fault else type(error).__name__
+    said = re.search(r"FATAL: +(.+)|failed: (?!.*failed: )(.+)|(.+)", fault)
+    why = next(filter(None, said.groups())) if said is not None else type(error).__name__
     cure = next((cure for words, cure in CURES if words in fault), REACH)
     place = f"{url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
-    return ConfigError(f"`store`: the PostgreSQL database {place} cannot be used ({said}); {cure}.")
+    return ConfigError(f"`store`: the PostgreSQL database {place} cannot be used ({why[:300]}); {cure}.")
