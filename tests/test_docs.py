@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 TABLES: dict[str, type[msgspec.Struct]] = {
     "`config.yaml`": settings.Settings,
+    "`worker`": settings.Worker,
     "`server`": settings.Server,
     "`server.api_keys[]`": settings.Key,
     "`server.jwt`": settings.Jwt,
