@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import re2  # type: ignore[import-untyped]
@@ -20,6 +21,7 @@ PROGRAM = 1000
 """Instructions of a regular expression, once compiled."""
 
 
+@lru_cache(maxsize=256)
 def pattern(text: str) -> Any:
     """The regular expression. Raises `ValueError`, whose text says what is wrong with it."""
     options = re2.Options()

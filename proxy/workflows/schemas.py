@@ -62,8 +62,11 @@ def size(schema: Schema) -> int:
 
 def examine(schema: Schema, path: Path, faults: Faults) -> None:
     """Notes what keeps a schema from being used; `path` is its place."""
-    for place, reason in _wrong_in(_plain(schema)):
-        faults.add(Code.INVALID_SCHEMA, (*path, *place), reason)
+    try:
+        for place, reason in _wrong_in(_plain(schema)):
+            faults.add(Code.INVALID_SCHEMA, (*path, *place), reason)
+    except RecursionError:
+        faults.add(Code.TOO_LARGE, path, "the schema is nested too deep; make it flatter")
 
 
 @lru_cache(maxsize=256)

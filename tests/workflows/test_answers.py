@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -122,6 +123,18 @@ def test_the_schemas_of_a_spec_have_a_size() -> None:
     few = Bounds(schemas=30)
     nodes = [asking(large), llm("b", output_format=wanted(large))]
     assert faults(spec(*nodes), bounds=few) == [("too_large", AT.replace("[0]", "[1]"))]
+
+
+def test_a_schema_that_is_nested_too_deep_to_be_looked_at_is_a_fault() -> None:
+    nested: Json = {}
+    for _ in range(90):
+        nested = {"items": nested}
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(350)
+    try:
+        assert faults(spec(asking(nested))) == [("too_large", AT)]
+    finally:
+        sys.setrecursionlimit(usual)
 
 
 DOUBLING: Json = {
