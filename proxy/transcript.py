@@ -2,6 +2,11 @@
 
 `Tally` adds up what the record needs, `cents` rounds what it costs; `Calls` assembles tool calls from their pieces;
 `question` words an interrupt.
+
+**A run that lost its process** goes on in the same log, from a `RunStarted` that says so (`goes_on`). What was whole
+then counts: a message that another word has followed, a tool's result, or the count of its model call. What was still
+being said is said again, so who puts messages together drops that part; a message whose calls get their results in the
+next attempt was whole after all. Who has shown such a part, and cannot take it back, ends with `LOST`.
 """
 
 from __future__ import annotations
@@ -12,7 +17,9 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Raw
 
-from proxy.events import Event, Failed, PendingCall, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from proxy.events import Event, Failed, PendingCall, ReasoningDelta, RunStarted, TextDelta, ToolCallDelta, Usage
+
+LOST = Failed(code="worker_lost", message="The process that did the run was lost.", status=503, retryable=True)
 
 
 class Tally:
@@ -80,6 +87,11 @@ class Calls:
             PendingCall(call_id=call_id, name=name, arguments="".join(pieces))
             for call_id, (name, pieces) in self._calls.items()
         )
+
+
+def goes_on(event: Event) -> bool:
+    """True where a run goes on that lost its process."""
+    return isinstance(event, RunStarted) and event.resumes_after is not None
 
 
 def is_token(event: Event) -> bool:

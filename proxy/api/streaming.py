@@ -171,9 +171,9 @@ class EventStream(Generic[T]):
         return False
 
     def _take(self, item: T) -> bool:
-        """Send one entry in the writer's own turn, if the socket takes it at once."""
+        """Send one entry in the writer's own turn, if the socket takes it at once. What begins may end a stream."""
         client = self._client
-        if client is None or not client.writable:
+        if client is None or not client.writable or type(item.event) is RunStarted:
             return False
         try:
             if body := self._wire.encode(item):
@@ -240,7 +240,7 @@ class WholeAnswer(Generic[T]):
 
     def _take(self, item: T) -> bool:
         """Fold an entry in the writer's own turn, so that nobody is woken for it, unless there is more to do."""
-        if self._is_due():
+        if self._is_due() or type(item.event) is RunStarted:  # which may end an answer that had begun
             return False
         try:
             self._fold.feed(item)

@@ -102,6 +102,12 @@ class Live:
         execution.stop(final)
         return execution
 
+    async def hand_over(self, execution: Execution) -> None:
+        """Stop an agent, and let its run wait for its next attempt, in whatever process."""
+        run = execution.run
+        if execution.hand_over() and await asyncio.shield(execution.done) is None and self.owns(run):
+            await self._store.release(msgspec.structs.replace(run, attempt=run.attempt + 1))
+
     def _begin(self, run: Run, keeper: Keeper | None, *, inserted: bool, former: Former | None) -> Execution:
         after = 0 if former is None else former.last + TAKEOVER
         log = self._store.begin(run, inserted=inserted, after=after)

@@ -255,7 +255,7 @@ class RunManager:
         self.watch.close()
         for execution in self._live:
             if self._goes_on(execution.run):
-                execution.hand_over()
+                self._live.chores.add(self._live.hand_over(execution))
             else:
                 execution.stop(GOING_DOWN)
         self._store.leave_logs()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from proxy.events import Failed
+from proxy.transcript import LOST
+
+__all__ = ["GOING_DOWN", "LOST", "RESTARTED", "UNREADABLE", "deserted"]
 
 GOING_DOWN = Failed(
     code="server_shutting_down", message="The server is shutting down.", status=503, retryable=True, retry_after=1
@@ -10,7 +13,6 @@ GOING_DOWN = Failed(
 RESTARTED = Failed(
     code="server_restarted", message="The server was restarted during the run.", status=503, retryable=True
 )
-LOST = Failed(code="worker_lost", message="The process that did the run was lost.", status=503, retryable=True)
 UNREADABLE = Failed(code="internal_error", message="What the run was given is not there any more.")
 """Of a run that waited though its content is not to be kept."""
 

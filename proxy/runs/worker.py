@@ -114,7 +114,7 @@ class Execution:
         return True
 
     def hand_over(self) -> bool:
-        """Stop the agent and leave the run to another process, where it goes on. False if its end has been decided."""
+        """Stop the agent, for the run is to go on in another process. False if its end has been decided."""
         return self.stop(LEFT)
 
     def lose(self) -> None:
@@ -169,7 +169,6 @@ class Execution:
             return
         if self._keeper is not None:
             await self._part_from(self._keeper)
-        self.log.release()
         self._part()
 
     async def _part_from(self, keeper: Keeper) -> None:

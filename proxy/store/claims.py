@@ -69,8 +69,8 @@ class ClaimStore(Protocol):
         ...
 
     async def release(self, run: Run) -> bool:
-        """Let a run of this process wait again that has not begun, or not this `attempt` of it. False if it is not this
-        process's."""
+        """Let a run of this process wait again, for its `attempt` as given here, which has not begun. What its log has
+        is in the store then, and who follows it goes on. False if it is not this process's."""
         ...
 
     async def waiting(self) -> dict[tuple[str, str], int]:

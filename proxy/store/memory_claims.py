@@ -149,7 +149,7 @@ class MemoryClaims:
         known = self._under_way.get((run.tenant, run.run_id))
         if known is None or known.owner != self.lease.owner:
             return False
-        self._put(msgspec.structs.replace(known, status=RunStatus.PENDING, owner=None))
+        self._put(msgspec.structs.replace(known, status=RunStatus.PENDING, owner=None, attempt=run.attempt))
         self._tell(QUEUE)
         return True
 

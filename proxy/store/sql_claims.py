@@ -66,9 +66,9 @@ class SqlClaims:
 
     async def release(self, run: Run) -> bool:
         await self._journal.hand_over(run.run_id)
-        released = await self._writer.call(queue.release, self.lease.owner, run.tenant, run.run_id)
+        released = await self._writer.call(queue.release, self.lease.owner, run)
         if released:
-            self._change(run.run_id, status=RunStatus.PENDING, owner=None)
+            self._change(run.run_id, status=RunStatus.PENDING, owner=None, attempt=run.attempt)
         return released
 
     async def ask_cancel(self, tenant: str, run_id: str, action: Action) -> Run | None:

@@ -19,7 +19,7 @@ from proxy.events import (
     TextDelta,
     Usage,
 )
-from proxy.transcript import total
+from proxy.transcript import LOST, goes_on, total
 from proxy.wire.base import PING, SSE, one_line, sse
 from proxy.wire.shown import Piece, Presenter, Shown
 
@@ -109,6 +109,8 @@ class ChatEncoder:
         self.ended = False
         self._chunk_pings = chunk_pings
         self._greeted = False
+        self._said = False
+        """Something of the answer was sent."""
         self._shown = shown
         self._presenter = Presenter(shown)
         self._usage: list[Usage] = []
@@ -128,9 +130,11 @@ class ChatEncoder:
         event = entry.event
         if type(event) is TextDelta and event.part == self._part and event.text:
             return self._content + one_line(json.encode(event.text)) + self._after_content
+        if self.ended:
+            return b""
         match event:
             case RunStarted():
-                return self._greeting()
+                return self.failure(LOST) if self._said and goes_on(event) else self._greeting()
             case Usage():
                 self._usage.append(event)
                 return b""
@@ -150,7 +154,7 @@ class ChatEncoder:
         return self._greeting() or self._chunk(Delta(content=""))
 
     def failure(self, failed: Failed) -> bytes:
-        self.ended = True
+        self.ended, self._part = True, None
         return sse(failure(failed))
 
     def end(self) -> bytes:
@@ -173,6 +177,7 @@ class ChatEncoder:
 
     def _pieces(self, event: Event) -> bytes:
         pieces = self._presenter.pieces(event)
+        self._said = self._said or bool(pieces)
         self._part = self._presenter.plain_part
         return b"".join([self._chunk(delta(piece, self._shown)) for piece in pieces])
 

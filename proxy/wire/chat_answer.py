@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from proxy.events import Completed, Entry, Event, Failed, Paused, TextDelta, Usage
-from proxy.transcript import cents, total
+from proxy.events import Completed, Entry, Event, Failed, Paused, RunStarted, TextDelta, Usage
+from proxy.transcript import LOST, cents, goes_on, total
 from proxy.wire.chat import Head, Tokens, finish_reason, tokens
 from proxy.wire.shown import Presenter, Shown
 
@@ -79,6 +79,9 @@ class ChatFold:
             self._content.append(event.text)
             return
         match event:
+            case RunStarted():
+                if goes_on(event) and (self._content or self._reasoning or self._presenter.calls):
+                    self.failed = LOST
             case Usage():
                 self._usage.append(event)
             case Failed():

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from proxy.events import Cancelled, Completed, Entry, Event, Failed, Paused, RunStarted, Usage
 from proxy.messages import Message
-from proxy.transcript import total
+from proxy.transcript import LOST, goes_on, total
 from proxy.wire.base import PING, SSE, sse
 from proxy.wire.record import iso
 from proxy.wire.shown import Presenter, Shown
@@ -120,13 +120,17 @@ class CompletionEncoder:
         self._presenter = Presenter(shown)
         self._chunk_pings = chunk_pings
         self._greeted = False
+        self._said = False
+        """Something of the answer was sent."""
         self._usage: list[Usage] = []
 
     def encode(self, entry: Entry) -> bytes:
         event = entry.event
+        if self.ended:
+            return b""
         match event:
             case RunStarted():
-                return self._greeting()
+                return self._complaint(LOST, entry.at) if self._said and goes_on(event) else self._greeting()
             case Usage():
                 self._usage.append(event)
                 return b""
@@ -160,6 +164,7 @@ class CompletionEncoder:
 
     def _pieces(self, event: Event) -> bytes:
         pieces = [piece for piece in self._presenter.pieces(event) if piece.call is None]
+        self._said = self._said or bool(pieces)
         return b"".join(
             self._chunk(metadata=Metadata(reasoning_content=piece.text)) if piece.reasoning else self._chunk(piece.text)
             for piece in pieces
@@ -202,6 +207,9 @@ class CompletionFold:
     def feed(self, entry: Entry) -> None:
         event = entry.event
         match event:
+            case RunStarted():
+                if goes_on(event) and (self._content or self._reasoning):
+                    self.failed = LOST
             case Usage():
                 self._usage.append(event)
             case Failed():

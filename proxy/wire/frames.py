@@ -27,6 +27,7 @@ from proxy.events import (
     ToolResult,
     Usage,
 )
+from proxy.transcript import goes_on
 from proxy.wire.langchain import Chunk, Output, Said, id_of
 from proxy.wire.spoken import Path, Spoken
 
@@ -99,6 +100,8 @@ class FrameMaker:
         self._open: dict[tuple[Path, str], Spoken] = {}
         self._names: dict[str, str] = {}
         """What the tools of the calls are called."""
+        self._unsure: list[Spoken] = []
+        """Messages with calls that were taken out, for they may not have been whole."""
         self._step = 0
 
     def begin(self, before: Sequence[Said | Raw]) -> None:
@@ -120,6 +123,8 @@ class FrameMaker:
                 return self._frame("custom", data, path)
             case RunStarted():
                 self._start = event
+                if goes_on(event):
+                    self._cut()
                 return self._values()
             case Completed():
                 return self._told()
@@ -136,6 +141,8 @@ class FrameMaker:
     def _said(self, event: TextDelta | ReasoningDelta | ToolCallDelta) -> list[Frame]:
         if isinstance(event, ToolCallDelta):
             self._names[event.call_id] = event.name
+            if self._unsure:  # said again, as it seems
+                self._unsure = [spoken for spoken in self._unsure if event.call_id not in spoken.call_ids]
         spoken = self._open.get((event.path, event.part))
         frames: list[Frame] = []
         first = spoken is None or spoken.sealed
@@ -169,7 +176,26 @@ class FrameMaker:
         frames = self._frame("messages/metadata", named, spoken.ns) if first else []
         return [*frames, *self._frame("messages/partial", (spoken.whole(),), spoken.ns)]
 
+    def _cut(self) -> None:
+        """Take out the messages that were still being said, but for what was told of before."""
+        for key, spoken in [*self._open.items()]:
+            if spoken.changed and spoken.usage is None:
+                del self._open[key]
+                spoken.changed = False
+                if spoken.told is None:
+                    self._messages.remove(spoken)
+                    self._unsure += [spoken] if spoken.call_ids else []
+
+    def _restore(self, call_id: str) -> None:
+        """A call has its result now: if its message was taken out, it was whole."""
+        for spoken in [spoken for spoken in self._unsure if call_id in spoken.call_ids]:
+            self._unsure.remove(spoken)
+            spoken.changed = True
+            self._messages.append(spoken)
+            self._open[spoken.ns, spoken.id] = spoken
+
     def _answered(self, event: ToolResult) -> list[Frame]:
+        self._restore(event.call_id)
         frames = self._told(event.path)
         for (path, _), spoken in self._open.items():
             spoken.sealed = spoken.sealed or path == event.path

@@ -22,18 +22,22 @@ from proxy.wire.frames import FrameMaker, mode_of
 json = msgspec.json.Encoder()
 
 
-class Metadata(Struct, frozen=True):
-    """Names the run that a stream is of; its first event."""
+class Metadata(Struct, frozen=True, omit_defaults=True):
+    """Names the run that a stream is of; its first event, and told again where the run lost its process and goes on:
+    what stands after the number `resumes_after`, and before this, was not finished then."""
 
     run_id: str
     attempt: int
+    resumes_after: int | None = None
 
 
-class RunAndThread(Struct, frozen=True):
+class RunAndThread(Struct, frozen=True, omit_defaults=True):
     """DeerFlow's form of the same."""
 
     run_id: str
     thread_id: str
+    attempt: int = 1
+    resumes_after: int | None = None
 
 
 class Problem(Struct, frozen=True):
@@ -91,13 +95,13 @@ class Dialect(Struct, frozen=True, kw_only=True):
 
 OFFICIAL = Dialect(
     newline=b"\r\n",
-    metadata=lambda start: Metadata(start.run_id, start.attempt),
+    metadata=lambda start: Metadata(start.run_id, start.attempt, start.resumes_after),
     problem=lambda failed: Problem(class_of(failed), failed.message),
     says_end=False,
 )
 DEERFLOW = Dialect(
     newline=b"\n",
-    metadata=lambda start: RunAndThread(start.run_id, start.thread_id),
+    metadata=lambda start: RunAndThread(start.run_id, start.thread_id, start.attempt, start.resumes_after),
     problem=lambda failed: NamedProblem(class_of(failed), failed.message, class_of(failed)),
     says_end=True,
 )

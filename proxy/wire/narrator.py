@@ -27,6 +27,7 @@ from proxy.events import (
     ToolCallDelta,
 )
 from proxy.model import Run
+from proxy.transcript import LOST, goes_on
 from proxy.wire.blocks import Content, Piece, Said
 from proxy.wire.frames import FrameMaker, mode_of
 from proxy.wire.notices import Lifecycle, Notice, Path, Request, Tools
@@ -95,6 +96,8 @@ class Narrator:
         if isinstance(event, RunStarted) and not self._begun:
             self._begun = True
             yield Notice("lifecycle", (), Lifecycle("running", self._graph))
+        if goes_on(event):
+            yield from self._break_off(LOST.message)
         if isinstance(event, ToolCallDelta) and event.client:
             self._tools.leave(event.call_id)
         for frame in self._made.frames(event):
@@ -184,12 +187,16 @@ class Narrator:
         for question in asked:
             self._asked.setdefault(question.id, (ns, question))
 
+    def _break_off(self, why: str) -> Iterator[Notice]:
+        """No message that is under way will be whole."""
+        for ns, broken in self._speeches.break_off(why):
+            yield Notice("messages", ns, broken)
+
     def _end(self, final: Final) -> Iterator[Notice]:
         error = final.message if isinstance(final, Failed) else None
         event = _event_of(final)
         if isinstance(final, Failed | Cancelled):
-            for ns, broken in self._speeches.break_off(error or CANCELLED):
-                yield Notice("messages", ns, broken)
+            yield from self._break_off(error or CANCELLED)
         for ns in self._speeches.places:
             yield from self._quiet(ns)
         if isinstance(final, Paused):

@@ -57,6 +57,10 @@ class Spoken:
         self.usage = usage
         return Chunk(content="", id=self.id, usage_metadata=tokens(usage))
 
+    @property
+    def call_ids(self) -> frozenset[str]:
+        return frozenset(call.call_id for call in self._calls.all())
+
     def tell(self) -> AI:
         """The message as it is now, from now on part of the values."""
         whole = self.whole()
