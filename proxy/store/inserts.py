@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from proxy.errors import NotWaiting
 from proxy.model import ACTIVE, Idempotency, Run, RunStatus, Thread
 from proxy.store import locks, records, threads
-from proxy.store.base import CANCELLED_KEY, check_room, joined, placed
+from proxy.store.base import CANCELLED_KEY, Others, check_room, is_taken, joined, placed
 from proxy.store.queue import mark_others
 from proxy.store.ringing import tell
 from proxy.store.rows import RUN, words
@@ -47,10 +48,12 @@ def insert_run(connection: Connection, new: Newcomer) -> Run:
         return joined(known, same=used.fingerprint == idempotency.fingerprint)
     if new.most:
         check_most(connection, new)
+    others: Others = ()
     if used is not None:
         run = msgspec.structs.replace(run, status=RunStatus.PENDING, cancel="interrupt")
     elif not run.temporary:
-        run = admitted(connection, run)
+        others = beside(connection, run)
+        run = placed(run, others)
     run = msgspec.structs.replace(run, owner=new.owner if run.status is RunStatus.RUNNING else None)
     if run.resumes is not None:
         answer(connection, run)
@@ -61,28 +64,31 @@ def insert_run(connection: Connection, new: Newcomer) -> Run:
     connection.execute(insert(runs_table), records.values(run))
     if idempotency is not None:
         key = {"tenant": run.tenant, "key": idempotency.key, "run_id": run.run_id, "created_at": time.time()}
-        connection.execute(delete(keys).where(keys.c.tenant == run.tenant, keys.c.key == idempotency.key))
+        if used is not None:  # only what was cancelled beforehand is replaced: another process may just have come first
+            connection.execute(delete(keys).where(keys.c.tenant == run.tenant, keys.c.key == idempotency.key))
         connection.execute(insert(keys), key | {"fingerprint": idempotency.fingerprint})
-    announce(connection, run)
+    announce(connection, run, others)
     return run
 
 
-def announce(connection: Connection, run: Run) -> None:
+def announce(connection: Connection, run: Run, others: Others) -> None:
     """Tell of a new run whom it concerns."""
     if not run.temporary:
         tell(connection, *made(run))
         if run.choices.strategy in ("interrupt", "rollback") and run.cancel is None:
             mark_others(connection, run, "rollback" if run.choices.strategy == "rollback" else "interrupt")
-    if run.status is RunStatus.PENDING:
-        tell(connection, Topic.QUEUE)
+    if run.status is RunStatus.PENDING and (run.not_before is not None or not is_taken(others)):
+        tell(connection, Topic.QUEUE)  # or else the end of another does
 
 
 def check_most(connection: Connection, new: Newcomer) -> None:
     """Raises `TooMany`, and `Held` while another process counts too."""
-    near = new.most <= NEAR or taken(connection, new) + NEAR > new.most
-    if near and not locks.try_count(connection, new.run.tenant, new.run.agent):
-        raise locks.Held
-    check_room(taken(connection, new), new.most)
+    count = taken(connection, new) if new.most > NEAR else new.most
+    if count + NEAR > new.most:
+        if not locks.try_count(connection, new.run.tenant, new.run.agent):
+            raise locks.Held
+        count = taken(connection, new)
+    check_room(count, new.most)
 
 
 def taken(connection: Connection, new: Newcomer) -> int:
@@ -111,21 +117,20 @@ def cancel_key(connection: Connection, tenant: str, key: str) -> str | None:
     return None if used is None or used.run_id == CANCELLED_KEY else str(used.run_id)
 
 
-def admitted(connection: Connection, run: Run) -> Run:
-    """The run with the status that its thread has for it. Raises `Busy`, and `Held` while somebody has the thread."""
+def beside(connection: Connection, run: Run) -> Others:
+    """The other runs of its thread. Raises `Held` while somebody has the thread."""
     if not locks.try_thread(connection, run.tenant, run.thread_id):
         raise locks.Held
-    others = connection.execute(
-        select(RUN.run_id, RUN.status, RUN.not_before)
-        .where(
+    found = connection.execute(
+        select(RUN.run_id, RUN.status, RUN.not_before).where(
             RUN.tenant == run.tenant,
             RUN.thread_id == run.thread_id,
             RUN.status.in_(words(ACTIVE)),
             RUN.temporary.is_(False),
         )
-        .order_by(RUN.run_id)
     ).all()
-    return placed(run, [(RunStatus(other.status), other.not_before, other.run_id) for other in others])
+    # sorted by the database, it would be another and slower search
+    return sorted(((RunStatus(row.status), row.not_before, row.run_id) for row in found), key=itemgetter(2))
 
 
 def close_pauses(connection: Connection, run: Run) -> None:

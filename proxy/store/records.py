@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import BigInteger, Connection, bindparam, delete, func, insert, literal, select, text, update
 
 from proxy.events import FINAL, Entry
 from proxy.model import ENDED, Pause, Run, RunStatus
@@ -66,7 +66,7 @@ def page(connection: Connection, run_id: str, after: int, limit: int) -> Page:
     column = segments_table.c
     asked = (
         select(column.first_seq, column.body)
-        .where(column.run_id == run_id, column.last_seq > after)
+        .where(column.run_id == run_id, column.last_seq > literal(after, BigInteger))  # cursors may be any number
         .order_by(column.first_seq)
         .limit(limit)
     )
