@@ -32,16 +32,22 @@ CANCELLED_KEY = ""
 """Stands for the run of an idempotency key that was cancelled before there was one."""
 
 
-def placed(run: Run, others: Sequence[tuple[RunStatus, float | None, str]]) -> Run:
-    """A run as its thread takes it, which has these runs (status, start, id) that have not ended, oldest first.
+Others = Sequence[tuple[RunStatus, float | None, str]]
+"""Runs of a thread that have not ended, by status, start and id, the oldest first."""
 
-    Raises `Busy`."""
+
+def is_taken(others: Others) -> bool:
+    """Whether a new run has to wait for one of these."""
+    now = time.time()
+    return any(status is RunStatus.RUNNING or (start or 0.0) <= now for status, start, _ in others)
+
+
+def placed(run: Run, others: Others) -> Run:
+    """A run as its thread takes it. Raises `Busy`."""
     if run.choices.strategy == "reject" and others:
         other = others[0][2]
         raise Busy(f"The thread is busy with run {other}.", run_id=other)
-    now = time.time()
-    waits = any(status is RunStatus.RUNNING or (start or 0.0) <= now for status, start, _ in others)
-    return msgspec.structs.replace(run, status=RunStatus.PENDING) if waits else run
+    return msgspec.structs.replace(run, status=RunStatus.PENDING) if is_taken(others) else run
 
 
 def check_room(taken: int, most: int) -> None:

@@ -17,23 +17,20 @@ def fairly(queues: Iterable[tuple[str, Iterator[str]]], under_way: Mapping[str, 
     """
     taken = dict(under_way)
     waiting = list(queues)
-    heads = [
-        (taken.get(tenant, 0), head, place)
-        for place, (tenant, queue) in enumerate(waiting)
-        if (head := next(queue, None)) is not None
-    ]
+    heads = [(taken.get(tenant, 0), "", place, False) for place, (tenant, _) in enumerate(waiting)]
     heapify(heads)
     chosen: list[Name] = []
     while heads and len(chosen) < limit:
-        count, run_id, place = heads[0]
+        count, run_id, place, known = heads[0]
         tenant, queue = waiting[place]
-        if count != (now := taken.get(tenant, 0)):  # another queue of the tenant has had its turn
-            heapreplace(heads, (now, run_id, place))
-            continue
-        chosen.append((tenant, run_id))
-        taken[tenant] = now + 1
-        if (following := next(queue, None)) is None:
-            heappop(heads)
+        now = taken.get(tenant, 0)
+        if not known:
+            following = next(queue, None)
+            heappop(heads) if following is None else heapreplace(heads, (now, following, place, True))
+        elif count != now:  # another queue of the tenant has had its turn
+            heapreplace(heads, (now, run_id, place, True))
         else:
-            heapreplace(heads, (now + 1, following, place))
+            chosen.append((tenant, run_id))
+            taken[tenant] = now + 1
+            heapreplace(heads, (now + 1, run_id, place, False))
     return chosen

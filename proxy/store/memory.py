@@ -11,7 +11,7 @@ import msgspec
 from proxy.errors import Busy
 from proxy.events import NULL, Entry
 from proxy.model import Idempotency, Pause, Run, RunStatus, Thread, ThreadOutcome, new_id
-from proxy.store.base import CANCELLED_KEY, KEY_AGE, SWEEP, RunQuery, check_room, joined, placed
+from proxy.store.base import CANCELLED_KEY, KEY_AGE, SWEEP, RunQuery, check_room, is_taken, joined, placed
 from proxy.store.feeds import Sink
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.memory_assistants import MemoryAssistants
@@ -69,13 +69,12 @@ class MemoryStore(
         if used is not None and idempotency is not None and used.run_id != CANCELLED_KEY:
             known = self._runs.get((run.tenant, used.run_id))
             return joined(known, same=used.fingerprint == idempotency.fingerprint)
-        check_room(sum(other.agent == run.agent for other in self._active(run.tenant)), most)
-        others = [other for other in self._active(run.tenant) if self._shares_thread(run, other)]
+        check_room(self._count(run.tenant, run.agent) if most else 0, most)
+        others = self._others(run)
+        beside = [(other.status, other.not_before, other.run_id) for other in others]
         if used is not None:
-            run, others = msgspec.structs.replace(run, status=RunStatus.PENDING, cancel="interrupt"), []
-        else:
-            by_age = sorted(others, key=lambda other: other.run_id)
-            run = placed(run, [(other.status, other.not_before, other.run_id) for other in by_age])
+            run, others, beside = msgspec.structs.replace(run, status=RunStatus.PENDING, cancel="interrupt"), [], []
+        run = placed(run, beside)
         if run.resumes is not None:
             self._answer(run, run.resumes)
         if not run.temporary:
@@ -87,21 +86,13 @@ class MemoryStore(
         run = self._put(
             msgspec.structs.replace(run, owner=self.lease.owner if run.status is RunStatus.RUNNING else None)
         )
-        self._announce(run, others)
-        return run
-
-    def _shares_thread(self, run: Run, other: Run) -> bool:
-        return run.thread_id == other.thread_id and not run.temporary and not other.temporary
-
-    def _announce(self, run: Run, others: list[Run]) -> None:
-        """Tell of a new run whom it concerns."""
-        strategy = run.choices.strategy
-        if strategy in ("interrupt", "rollback"):
-            self._mark(others, "rollback" if strategy == "rollback" else "interrupt")
         if not run.temporary:
             self._tell(made(run))
-        if run.status is RunStatus.PENDING:
-            self._tell(QUEUE)
+        if run.choices.strategy in ("interrupt", "rollback"):
+            self._mark(others, "rollback" if run.choices.strategy == "rollback" else "interrupt")
+        if run.status is RunStatus.PENDING and (run.not_before is not None or not is_taken(beside)):
+            self._tell(QUEUE)  # or else the end of another does
+        return run
 
     async def cancel_key(self, tenant: str, key: str) -> str | None:
         used = self._keys.setdefault((tenant, key), Used(CANCELLED_KEY, "", time.time()))

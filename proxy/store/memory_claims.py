@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from proxy.store.lease import Lease
 from proxy.store.livelogs import LiveLogs
 from proxy.store.signals import Signal, Signals, Topic
 
+K = TypeVar("K")
 QUEUE: Signal = (Topic.QUEUE, "")
 
 
@@ -29,6 +31,12 @@ def free(run: Run) -> bool:
 
 def due(run: Run) -> bool:
     return run.not_before is None or run.not_before <= time.time()
+
+
+def _remove(queues: dict[K, dict[str, Run]], key: K, run_id: str) -> None:
+    queue = queues.get(key, {})
+    if queue.pop(run_id, None) is not None and not queue:
+        del queues[key]
 
 
 class MemoryClaims:
@@ -46,6 +54,8 @@ class MemoryClaims:
         """Runs that wait, by tenant and id."""
         self._under_way: dict[Name, Run] = {}
         """Runs that have not ended, and do not wait."""
+        self._beside: dict[Key, dict[str, Run]] = {}
+        """Runs of lasting threads that have not ended, by thread and id."""
         self._holds = Holds()
         self._server: Server | None = None
 
@@ -58,6 +68,8 @@ class MemoryClaims:
             self._waiting.setdefault(run.tenant, {})[run.run_id] = run
         elif not run.ended:
             self._under_way[name] = run
+        if not run.ended and not run.temporary:
+            self._beside.setdefault((run.tenant, run.thread_id), {})[run.run_id] = run
         log = self._logs.get(run.run_id)
         if log is not None and not log.ended:
             log.run = run
@@ -65,17 +77,22 @@ class MemoryClaims:
 
     def _drop(self, name: Name) -> None:
         """Forget a record."""
-        self._runs.pop(name, None)
+        known = self._runs.pop(name, None)
+        if known is None or known.ended:
+            return
         self._under_way.pop(name, None)
-        tenant, run_id = name
-        queue = self._waiting.get(tenant, {})
-        if queue.pop(run_id, None) is not None and not queue:
-            del self._waiting[tenant]
+        _remove(self._waiting, known.tenant, known.run_id)
+        _remove(self._beside, (known.tenant, known.thread_id), known.run_id)
 
-    def _active(self, tenant: str) -> Iterator[Run]:
-        """The runs of a tenant that have not ended, those that wait first."""
-        yield from self._waiting.get(tenant, {}).values()
-        yield from (run for run in self._under_way.values() if run.tenant == tenant)
+    def _count(self, tenant: str, agent: str) -> int:
+        """How many runs of the agent have not ended."""
+        waiting = sum(run.agent == agent for run in self._waiting.get(tenant, {}).values())
+        return waiting + sum((run.tenant, run.agent) == (tenant, agent) for run in self._under_way.values())
+
+    def _others(self, run: Run) -> list[Run]:
+        """The other runs of its thread that have not ended, the oldest first."""
+        beside = {} if run.temporary else self._beside.get((run.tenant, run.thread_id), {})
+        return [beside[run_id] for run_id in sorted(beside)]
 
     def _tell(self, *signals: Signal) -> None:
         """Ring these, once whoever causes them has been told of it."""
@@ -83,8 +100,7 @@ class MemoryClaims:
 
     def _tell_free(self, run: Run) -> None:
         """A run has ended: where one of the same thread waits, it may start."""
-        queue = self._waiting.get(run.tenant, {})
-        if not run.temporary and any(other.thread_id == run.thread_id for other in queue.values()):
+        if any(free(other) for other in self._others(run)):
             self._tell(QUEUE)
 
     async def claim(self, agents: Collection[str], *, limit: int) -> list[Run]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +16,7 @@ class MemoryThreads:
     """The part of a store that keeps threads."""
 
     _runs: dict[tuple[str, str], Run]
-    _active: Callable[[str], Iterator[Run]]
+    _beside: dict[tuple[str, str], dict[str, Run]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,12 +41,8 @@ class MemoryThreads:
         known = self._threads.get((tenant, thread_id))
         return None if known is None else self._as_it_is(known)
 
-    def _is_busy(self, thread: Thread) -> bool:
-        mine = (run for run in self._active(thread.tenant) if run.thread_id == thread.thread_id)
-        return any(not run.temporary for run in mine)
-
     def _as_it_is(self, thread: Thread) -> Thread:
-        return msgspec.structs.replace(thread, busy=self._is_busy(thread))
+        return msgspec.structs.replace(thread, busy=(thread.tenant, thread.thread_id) in self._beside)
 
     async def patch_thread(
         self, tenant: str, thread_id: str, *, metadata: dict[str, Any], lifetime: Lifetime | None = None

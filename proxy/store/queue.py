@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, Text, column, func, or_, select, tuple_, update, values
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, or_, select, tuple_, union_all, update
 
 from proxy.model import Action, Run, RunStatus
 from proxy.store import locks
@@ -21,7 +21,20 @@ from proxy.store.fair import Name, fairly
 from proxy.store.ringing import tell
 from proxy.store.rows import RUN, WITHOUT_INPUT, gone, is_run, named
 from proxy.store.signals import Topic
-from proxy.store.tables import AT_ONCE, DELAYED, DOOMED, OPEN, OWNED, UNDER_WAY, WAITING, run_of, runs, segments
+from proxy.store.tables import (
+    AT_ONCE,
+    DELAYED,
+    DOOMED,
+    OPEN,
+    OWNED,
+    PENDING,
+    QUEUED,
+    UNDER_WAY,
+    WAITING,
+    run_of,
+    runs,
+    segments,
+)
 
 Key = tuple[str, str]
 """Tenant and thread."""
@@ -51,14 +64,17 @@ def has_its_thread() -> ColumnElement[bool]:
     other = runs.alias("other").c
     same = (other.tenant == RUN.tenant) & (other.thread_id == RUN.thread_id) & other.temporary.is_(False)
     under_way = select(other.run_id).where(same, other.status == "running").correlate(runs).exists()
-    older = same & (other.status == "pending") & (other.run_id < RUN.run_id) & due(other.not_before)
+    older = same & (other.status == PENDING) & (other.run_id < RUN.run_id) & due(other.not_before)
     first = ~select(other.run_id).where(older).correlate(runs).exists()
     return RUN.temporary | (~under_way & first)
 
 
+MAY_START = RUN.owner.is_(None) & RUN.cancel.is_(None) & has_its_thread()
+
+
 def ready(asked: Asked, tried: Collection[Name]) -> list[ColumnElement[bool]]:
     """What a run must be to start now, as far as it is known before it is locked."""
-    conditions = [RUN.owner.is_(None), RUN.cancel.is_(None), has_its_thread()]
+    conditions: list[ColumnElement[bool]] = [MAY_START]
     if asked.blocked:
         conditions.append(tuple_(RUN.tenant, RUN.thread_id).not_in(list(asked.blocked)))
     if tried:
@@ -113,7 +129,7 @@ def at_once(
 
 def pairs(agents: Collection[str]) -> Select[tuple[str, str]]:
     """The agents and tenants that have runs which need not wait for a time, one step in the index for each."""
-    wanted = values(column("agent", Text), name="wanted").data([(agent,) for agent in sorted(agents)]).cte("wanted")
+    wanted = union_all(*[select(literal(agent).label("agent")) for agent in sorted(agents)]).cte("wanted")
     first = select(func.min(RUN.tenant)).where(AT_ONCE, RUN.agent == wanted.c.agent).correlate(wanted)
     found = select(wanted.c.agent, first.scalar_subquery().label("tenant")).cte("found", recursive=True)
     beyond = (RUN.agent == found.c.agent) & (RUN.tenant > found.c.tenant)
@@ -138,12 +154,13 @@ def delayed(
 
 def start(connection: Connection, me: str, chosen: Sequence[Name]) -> list[Run]:
     """Those of them that nobody else has taken meanwhile, under way now, in the order given."""
-    thread = RUN.thread_id, RUN.temporary
-    asked = select(RUN.tenant, RUN.run_id, *thread).where(FREE, named(chosen)).with_for_update(skip_locked=True)
+    known = RUN.tenant, RUN.run_id, RUN.thread_id, RUN.temporary, RUN.status, RUN.owner
+    rows = connection.execute(select(*known).where(named(chosen)).with_for_update(skip_locked=True)).all()
     free = [
         (row.tenant, row.run_id)
-        for row in connection.execute(asked).all()
-        if row.temporary or locks.try_thread(connection, row.tenant, row.thread_id)
+        for row in rows
+        if (row.status, row.owner) == ("pending", None)
+        and (row.temporary or locks.try_thread(connection, row.tenant, row.thread_id))
     ]
     if not free:
         return []
@@ -191,10 +208,11 @@ def take_lost(connection: Connection, me: str, limit: int) -> list[Lost]:
     return [Lost(run=run_of(row), last=row.last) for row in connection.execute(lost)]
 
 
-def release(connection: Connection, me: str, tenant: str, run_id: str) -> bool:
+def release(connection: Connection, me: str, run: Run) -> bool:
     """See `ClaimStore.release`."""
-    mine = is_run(tenant, run_id) & OPEN & (RUN.owner == me)
-    if not connection.execute(update(runs).where(mine).values(status="pending", owner=None)).rowcount:
+    mine = is_run(run.tenant, run.run_id) & OPEN & (RUN.owner == me)
+    waits = update(runs).where(mine).values(status="pending", owner=None, attempt=run.attempt)
+    if not connection.execute(waits).rowcount:
         return False
     tell(connection, Topic.QUEUE)
     return True
@@ -221,12 +239,12 @@ def tell_cancelled(connection: Connection, marked: Iterable[tuple[str, str]]) ->
 
 
 def is_followed(connection: Connection, ended: Iterable[Run]) -> bool:
-    """Whether a run waits on a thread of these, which have ended: it may start now."""
+    """Whether a run waits on a thread of these, which have ended, or perhaps on one of the same name elsewhere."""
     threads = {(run.tenant, run.thread_id) for run in ended if not run.temporary}
     if not threads:
         return False
-    behind = tuple_(RUN.tenant, RUN.thread_id).in_(sorted(threads)) & (RUN.status == "pending")
-    return connection.execute(select(RUN.run_id).where(behind).limit(1)).first() is not None
+    behind = RUN.thread_id.in_({thread_id for _, thread_id in threads}) & RUN.tenant.in_({one for one, _ in threads})
+    return connection.execute(select(RUN.run_id).where(QUEUED, behind).limit(1)).first() is not None
 
 
 def to_cancel(connection: Connection, me: str) -> list[Run]:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    ColumnClause,
     Double,
     Index,
     Integer,
@@ -60,23 +61,33 @@ GROUPED = runs.c.group_id.is_not(None)
 GONE = runs.c.gone_at.is_not(None)
 CALLING = runs.c.webhook.is_not(None)
 # Words in conditions of partial indexes are literal: such an index serves only statements that say the same.
-WAITING = runs.c.status == literal_column("'pending'")
+PENDING: ColumnClause[str] = literal_column("'pending'")
+WAITING = runs.c.status == PENDING
 UNDER_WAY = runs.c.status == literal_column("'running'")
-OPEN = runs.c.status.in_([literal_column("'pending'"), literal_column("'running'")])
+OPEN = runs.c.status.in_([PENDING, literal_column("'running'")])
 AT_ONCE = WAITING & runs.c.not_before.is_(None)
 DELAYED = WAITING & runs.c.not_before.is_not(None)
 DOOMED = WAITING & runs.c.cancel.is_not(None)
 OWNED = OPEN & runs.c.owner.is_not(None)
+QUEUED = WAITING & runs.c.temporary.is_(False)
 HAS_THE_THREAD = UNDER_WAY & runs.c.temporary.is_(False)
 Index("runs_by_group", runs.c.tenant, runs.c.group_id, sqlite_where=GROUPED, postgresql_where=GROUPED)
 Index("runs_gone", runs.c.gone_at, sqlite_where=GONE, postgresql_where=GONE)
 Index("runs_calling", runs.c.status, sqlite_where=CALLING, postgresql_where=CALLING)
 Index("runs_waiting", runs.c.agent, runs.c.tenant, runs.c.run_id, sqlite_where=AT_ONCE, postgresql_where=AT_ONCE)
-Index("runs_delayed", runs.c.agent, runs.c.not_before, sqlite_where=DELAYED, postgresql_where=DELAYED)
-Index("runs_doomed", runs.c.run_id, sqlite_where=DOOMED, postgresql_where=DOOMED)
+Index("runs_delayed", runs.c.status, runs.c.agent, runs.c.not_before, sqlite_where=DELAYED, postgresql_where=DELAYED)
+Index("runs_doomed", runs.c.status, runs.c.run_id, sqlite_where=DOOMED, postgresql_where=DOOMED)
 Index("runs_owned", runs.c.owner, sqlite_where=OWNED, postgresql_where=OWNED)
 Index("runs_active", runs.c.tenant, runs.c.agent, sqlite_where=OPEN, postgresql_where=OPEN)
 Index("runs_open", runs.c.run_id, sqlite_where=OPEN, postgresql_where=OPEN)
+Index(
+    "runs_queued",
+    runs.c.tenant,
+    runs.c.thread_id,
+    runs.c.run_id,
+    sqlite_where=QUEUED,
+    postgresql_where=QUEUED,
+)
 Index(
     "runs_one_a_thread",
     runs.c.tenant,

@@ -10,6 +10,9 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
+LASTING = sa.column("temporary", sa.Boolean).is_(False)
+"""In the words of each database, since an index serves only statements that say the same."""
+
 
 def upgrade() -> None:
     op.add_column("runs", sa.Column("owner", sa.Text))
@@ -17,8 +20,9 @@ def upgrade() -> None:
     op.add_column("workflows", sa.Column("owner", sa.Text))
     op.execute("UPDATE runs SET owner = '' WHERE status = 'running'")  # a process has them that nobody knows
     _partial("runs_waiting", ["agent", "tenant", "run_id"], "status = 'pending' AND not_before IS NULL")
-    _partial("runs_delayed", ["agent", "not_before"], "status = 'pending' AND not_before IS NOT NULL")
-    _partial("runs_doomed", ["run_id"], "status = 'pending' AND cancel IS NOT NULL")
+    _partial("runs_delayed", ["status", "agent", "not_before"], "status = 'pending' AND not_before IS NOT NULL")
+    _partial("runs_doomed", ["status", "run_id"], "status = 'pending' AND cancel IS NOT NULL")
+    _partial("runs_queued", ["tenant", "thread_id", "run_id"], sa.text("status = 'pending'") & LASTING)
     _partial("runs_owned", ["owner"], "status IN ('pending', 'running') AND owner IS NOT NULL")
     _partial("runs_active", ["tenant", "agent"], "status IN ('pending', 'running')")
     _partial("runs_open", ["run_id"], "status IN ('pending', 'running')")
@@ -35,9 +39,9 @@ def upgrade() -> None:
     )
 
 
-def _partial(name: str, columns: list[str], condition: str, *, unique: bool = False) -> None:
-    where = sa.text(condition)
-    op.create_index(name, "runs", columns, unique=unique, sqlite_where=where, postgresql_where=where)
+def _partial(name: str, columns: list[str], where: str | sa.ColumnElement[bool], *, unique: bool = False) -> None:
+    condition = sa.text(where) if isinstance(where, str) else where
+    op.create_index(name, "runs", columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 def downgrade() -> None:
@@ -47,6 +51,7 @@ def downgrade() -> None:
         "runs_open",
         "runs_active",
         "runs_owned",
+        "runs_queued",
         "runs_doomed",
         "runs_delayed",
         "runs_waiting",
