@@ -24,6 +24,8 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 
 from adapters.plain import Request
+from tests.e2e.callers import KEY
+from tests.faults.attacker import KEYS
 
 TRACE = Path("trace")
 
@@ -45,7 +47,7 @@ def opened(folder: Path, name: str) -> None:
 
 
 async def gate(name: str) -> None:
-    while not Path(f"gate-{name}").exists():  # noqa: ASYNC110 - what opens it is another process
+    while not Path(f"gate-{name}").exists():
         await asyncio.sleep(0.01)
 
 
@@ -80,7 +82,7 @@ async def act(verb: str, rest: str) -> AsyncIterator[str]:
                 yield f"{number} "
                 await asyncio.sleep(0.001)
         case "block":
-            time.sleep(float(rest))  # noqa: ASYNC251 - this is what is to be borne
+            time.sleep(float(rest))
 
 
 class Walk(TypedDict):
@@ -110,9 +112,11 @@ def config(**changes: Any) -> dict[str, Any]:
     talking = {"adapter": "plain", "options": {"function": f"{here}:talker"}}
     walking = {"adapter": "langgraph", "options": {"graph": f"{here}:walker"}, "retry": "resume"}
     away = {"execute": "worker"}
+    keys = [{"name": name, "key": KEYS[name], "tenant": name} for name in ("a", "b")]
+    keys.append({"name": "chat", "key": KEY, "tenant": "a"})
     base: dict[str, Any] = {
         "runs": {"cancel_grace": 1.0},
-        "server": {"drain": 3.0},
+        "server": {"drain": 3.0, "api_keys": keys},
         "dialects": {"langgraph": {"keepalive": 1.0}, "deerflow": {"keepalive": 1.0}},
         "agents": {
             "talker": talking,
