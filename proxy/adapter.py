@@ -370,5 +370,8 @@ class Adapter(ABC):
         """The models this agent publishes under names of their own, or None: the agent is the model."""
         return None
 
+    async def check_forget(self) -> None:
+        """Called before a thread or a run is deleted. Raises where `forget` could not do its part."""
+
     async def forget(self, thread_key: str) -> None:
         """Delete the state of a thread. Unknown threads are fine."""

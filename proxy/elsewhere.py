@@ -90,6 +90,10 @@ class Elsewhere(Adapter):
     async def models(self) -> list[Model] | None:
         return await (await self.reach()).models() if self.traits.models else None
 
+    async def check_forget(self) -> None:
+        if self.traits.forgets:
+            await self.reach()
+
     async def forget(self, thread_key: str) -> None:
         if self.traits.forgets:
             await (await self.reach()).forget(thread_key)

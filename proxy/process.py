@@ -56,13 +56,17 @@ class Process:
         self._deliveries = Deliveries(self.store, self.webhooks)
         self.states = States(self.store, Conversation())
         scrub = Scrubber(tuple(secrets(settings))).text
-        post = Post(kind=kind, concurrent=settings.worker.concurrent)
+        # A server does not import for this what others run; a worker does.
+        sweeps = kind == "worker" or self.agents.here == settings.agents.keys()
+        post = Post(kind=kind, concurrent=settings.worker.concurrent, sweeps=sweeps)
         self.manager = RunManager(self.store, self.agents, settings.runs, self.states, scrub=scrub, post=post)
         self.manager.on_end.append(self._deliveries.add)
         self.threads = ThreadManager(self.store, self.manager, self.states, most=settings.server.limits.threads)
         most = Policy(runs=settings.dialects.workflows.concurrent)
         self.engine = Engine(self.store, self.manager, settings.runs.prices, most)
-        self.manager.sweeps += [self.threads.sweep, Leftovers(self.store, settings.runs).sweep, self._deliveries.look]
+        self.manager.sweeps += [Leftovers(self.store, settings.runs).sweep, self._deliveries.look]
+        if sweeps:
+            self.manager.sweeps.append(self.threads.sweep)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

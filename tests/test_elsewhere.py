@@ -93,6 +93,7 @@ def test_what_only_a_missing_adapter_knows_is_refused_and_all_else_goes_on(tmp_p
             await refused(agent.threads.state(THREAD))
         await refused(agent.threads.copy(THREAD, THREAD))
         await refused(agent.blueprint.schemas())
+        await refused(agent.check_forget())
         await refused(agent.forget(THREAD.key))
         await agent.threads.check_resume(THREAD)
         with pytest.raises(AdapterMissing):

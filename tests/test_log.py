@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -171,3 +172,25 @@ def test_what_was_gathered_is_written_when_logging_shuts_down(
         return [line["event"] for line in lines(file)]
 
     assert asyncio.run(main()) == ["last words"]
+
+
+@pytest.mark.parametrize("name", ["store", "live"])
+@pytest.mark.parametrize(
+    ("url", "password"),
+    [
+        ("postgresql://user:pa55word@host:5432/db", "pa55word"),
+        ("redis://:pa55word@host/0", "pa55word"),
+        ("postgresql://user:pa55[word@host/db", "pa55[word"),
+        ("postgresql://host:5432/db", None),
+    ],
+)
+def test_passwords_of_urls_are_secrets(name: str, url: str, password: str | None) -> None:
+    settings = msgspec.structs.replace(Settings(agents={}), **{name: url})
+    assert [*log.secrets(settings)] == ([] if password is None else [password])
+
+
+def test_lines_of_processes_that_share_a_file_carry_their_process() -> None:
+    file = io.BytesIO()
+    log.setup(SETTINGS, file, pid=True)
+    structlog.get_logger("one").warning("something")
+    assert [line["pid"] for line in lines(file)] == [os.getpid()]

@@ -34,6 +34,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Literal["server", "worker"] = "server"
     concurrent: int = 100
+    sweeps: bool = True
+    """It deletes old runs and threads: their agents' adapters are here, to forget them too."""
 
 
 class Room:

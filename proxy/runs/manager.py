@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
 
 import msgspec
 
@@ -31,6 +30,7 @@ from proxy.runs.states import States
 from proxy.runs.sweeper import Sweep, Sweeper
 from proxy.runs.takeover import Arrivals, Reaper, goes_on
 from proxy.runs.verdicts import GOING_DOWN
+from proxy.runs.waits import end_of, known
 from proxy.settings import Runs
 from proxy.store.base import RunQuery, Store
 from proxy.store.claims import Server
@@ -38,8 +38,6 @@ from proxy.store.claims import Server
 __all__ = ["Post", "RunManager", "RunQuery"]
 
 SERVER = Post()
-END = 1 << 53
-"""Behind all entries."""
 
 
 class RunManager:
@@ -108,7 +106,7 @@ class RunManager:
                 self._live.slots.add(tenant, agent, count)
             await self._reaper.open()
         sweeps: list[Sweep] = [self._reaper.desert, *self.sweeps]
-        work.append(Sweeper(self._store, self._settings, self._forget, sweeps).run())
+        work.append(Sweeper(self._store, self._settings, self._forget, sweeps, runs=self._post.sweeps).run())
         for each in work:
             self._work.add(each)
         self._claiming = self._live.chores.add(self._claims.run())
@@ -136,10 +134,7 @@ class RunManager:
 
     async def get(self, tenant: str, run_id: str) -> Run:
         """Also one that was rolled back. Raises `NotFound`, also for another tenant's run."""
-        run = await self._store.get(tenant, run_id)
-        if run is None:
-            raise NotFound(f"There is no run `{run_id[:64]}`.")
-        return run
+        return await known(self._store, tenant, run_id)
 
     async def named(self, tenant: str, name: str) -> list[Run]:
         """The run of that id, or all runs of that group, oldest first. Raises `NotFound`."""
@@ -161,8 +156,8 @@ class RunManager:
         execution = self._live.get(run.run_id)
         if execution is not None:
             return execution.log.last
-        known = await self._store.get(run.tenant, run.run_id)
-        return None if known is None or known.ended else await self._store.last(run.run_id)
+        found = await self._store.get(run.tenant, run.run_id)
+        return None if found is None or found.ended else await self._store.last(run.run_id)
 
     def follow(
         self,
@@ -179,16 +174,7 @@ class RunManager:
     async def wait(self, run: Run) -> Run:
         """The record of the run once it has ended, whoever has it. Raises `NotFound`, and `Draining` if this process
         cannot wait so long."""
-        execution = self._live.get(run.run_id)
-        ended = None if execution is None else await asyncio.shield(execution.done)
-        while ended is None:
-            known = await self.get(run.tenant, run.run_id)
-            if known.ended:
-                return known
-            async with aclosing(self.follow(run, after=END, idle=0)) as batches:
-                async for _ in batches:
-                    pass
-        return ended
+        return await end_of(self._store, self._live, run)
 
     def stop(self, run: Run, action: Action = "interrupt") -> None:
         """Cancel a run without waiting for anything, if it is still under way."""
@@ -208,8 +194,12 @@ class RunManager:
         return [] if run_id is None else await self.cancel(tenant, run_id, action)
 
     async def delete(self, tenant: str, run_id: str) -> None:
-        """Cancel the run if need be, then remove its record, its log, and the agent's state if no run is left on it."""
+        """Cancel the run if need be, then remove its record, its log, and the agent's state if no run is left on it.
+
+        Raises `NotFound`, and what `Adapter.check_forget` does."""
         run = await self.get(tenant, run_id)
+        if (agent := self.agents.named(run.agent)) is not None:
+            await agent.adapter.check_forget()
         if not run.ended:
             await self._cancels.one(run, "interrupt")
             await self.wait(run)

@@ -22,7 +22,7 @@ Sweep = Callable[[], Awaitable[bool]]
 
 class Sweeper:
     """Sweeps again and again; `forget` lets an agent forget the thread of a run that was deleted, `others` are what is
-    swept besides runs."""
+    swept besides runs. With `runs` false these are left to other processes."""
 
     def __init__(
         self,
@@ -30,16 +30,18 @@ class Sweeper:
         settings: Runs,
         forget: Callable[[Run], Awaitable[None]],
         others: Sequence[Sweep] = (),
+        *,
+        runs: bool = True,
     ) -> None:
         self._store = store
         self._settings = settings
         self._forget = forget
-        self._others = others
+        self._sweeps = [*([self.sweep] if runs else []), *others]
 
     async def run(self) -> None:
         """A store that is away is asked again later."""
         while True:
-            swept = [await self._swept(sweep) for sweep in (self.sweep, *self._others)]
+            swept = [await self._swept(sweep) for sweep in self._sweeps]
             if not any(swept):
                 await asyncio.sleep(self._settings.retention.every)
 

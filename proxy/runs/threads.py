@@ -222,6 +222,8 @@ class ThreadManager:
     async def _erase(self, thread: ThreadName) -> None:
         """The agents' part goes first: what is left of a thread whose record is gone would come back with its id."""
         for agent in self._manager.agents:
+            await agent.adapter.check_forget()
+        for agent in self._manager.agents:
             await agent.adapter.forget(thread.key)
         await self._store.delete_thread(thread.tenant, thread.thread_id)
 

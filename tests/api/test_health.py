@@ -26,6 +26,17 @@ def test_a_draining_server_lives_but_is_not_ready() -> None:
     visit(scene)
 
 
+def test_a_server_whose_lease_is_lost_lives_but_is_not_ready() -> None:
+    async def scene(house: House) -> None:
+        house.app.store.lease.lose()
+        answer = await house.http.get("/ready")
+        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+        assert "lease" in answer.json()["reason"]
+        assert (await house.http.get("/health")).status_code == 200
+
+    visit(scene)
+
+
 def test_the_root_says_what_this_is_and_where_to_go() -> None:
     async def scene(house: House) -> None:
         told = (await house.http.get("/")).json()

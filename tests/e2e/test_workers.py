@@ -77,9 +77,8 @@ def test_a_server_serves_an_agent_that_only_workers_import_until_its_adapter_alo
     server, worker = house.server(), house.worker()
     listed = ask(server, "GET", "/v1/models").json()["data"]
     assert {model["id"] for model in listed} == {"far", "modules", "pid"}
-    assert [found["graph_id"] for found in ask(server, "POST", "/assistants/search", {"graph_id": "far"}).json()] == [
-        "far"
-    ]
+    found = ask(server, "POST", "/assistants/search", {"graph_id": "far"}).json()
+    assert [assistant["graph_id"] for assistant in found] == ["far"]
     assert said(server, "far") == f"from {worker.pid}"
 
     thread = ask(server, "POST", "/threads", {}).json()["thread_id"]
@@ -106,15 +105,18 @@ def test_a_server_that_cannot_import_it_refuses_that_alone_with_the_cure(house: 
     thread = ask(server, "POST", "/threads", {}).json()["thread_id"]
     waited = ask(server, "POST", f"/threads/{thread}/runs/wait", ASKED).json()
     assert waited["messages"][-1]["content"] == f"from {worker.pid}"
+    [run] = ask(server, "GET", f"/threads/{thread}/runs").json()
     for method, path in (
         ("GET", f"/threads/{thread}/state"),
         ("GET", "/assistants/far/schemas"),
         ("DELETE", f"/threads/{thread}"),
+        ("DELETE", f"/threads/{thread}/runs/{run['run_id']}"),
     ):
         answer = ask(server, method, path)
         assert answer.status_code == 501, path
         assert "Install in the servers what the workers have" in answer.text
     assert ask(server, "GET", f"/threads/{thread}").json()["values"] == waited
+    assert [each["run_id"] for each in ask(server, "GET", f"/threads/{thread}/runs").json()] == [run["run_id"]]
     assert said(server, "far") == f"from {worker.pid}"
 
 
