@@ -15,6 +15,7 @@ from proxy.errors import NotFound, ProxyError, Unavailable
 from proxy.events import Cancelled
 from proxy.model import ACTIVE, Action, Run, RunStatus
 from proxy.runs.live import Live
+from proxy.runs.waits import end_of
 from proxy.store.base import RunQuery, Store
 from proxy.store.signals import Topic
 
@@ -22,6 +23,9 @@ POLL = 0.5
 """Seconds after which a shared store is asked at the latest what is to be cancelled here: signals may get lost."""
 SOON = 0.01
 """Seconds until it is asked again for a run that is being handed to this process just now, twice as long each time."""
+
+PATIENCE = 2.0
+"""Seconds that the end of a waiting run may take which another process ends."""
 
 logger = structlog.get_logger(__name__)
 
@@ -75,6 +79,9 @@ class Cancels:
         taken = await self._store.take(run.tenant, run.run_id)
         if taken is not None and self._live.owns(taken):
             return await self.end(taken, known.cancel or action)
+        with suppress(TimeoutError, NotFound):  # who has taken it meanwhile ends it at once
+            async with asyncio.timeout(PATIENCE):
+                return await end_of(self._store, self._live, run)
         return await self._store.get(run.tenant, run.run_id)
 
     async def end(self, run: Run, action: Action) -> Run:

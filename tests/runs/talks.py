@@ -62,7 +62,9 @@ class Live:
 
     async def stop(self, verdict: Final) -> Run:
         self.execution.stop(verdict)
-        return await self.execution.done
+        ended = await self.execution.done
+        assert ended is not None
+        return ended
 
 
 class Talk:
