@@ -3,16 +3,28 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+FIGURES = status=$$?; $(BIN)/python -m tests.faults.figures build/faults.xml build/soak.xml docs/reliability-figures.md; exit $$status
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: serve test lint format bench constraints
+.PHONY: serve test faults soak lint format bench constraints
 
 serve: $(VENV)/.serve
 	@$(BIN)/runwire serve --config config.yaml
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 	bash tests/wheel.sh $(BIN)/python
+
+# The cases of faults with all their counts (an hour and more), and streams by the hundred thousand. What they saw is
+# written to docs/reliability-figures.md.
+faults: $(VENV)/.dev
+	mkdir -p build
+	FAULTS=full $(BIN)/python -m pytest tests/faults tests/e2e/test_shutdown.py tests/e2e/test_slow_readers.py \
+		--ignore tests/faults/test_memory.py --junitxml build/faults.xml; $(FIGURES)
+
+soak: $(VENV)/.dev
+	mkdir -p build
+	FAULTS=full $(BIN)/python -m pytest tests/faults/test_memory.py --junitxml build/soak.xml; $(FIGURES)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
