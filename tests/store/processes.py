@@ -71,6 +71,7 @@ class Process:
     def __init__(self, table: Table, seconds: float = 60.0, live: Live | None = None) -> None:
         self.table = table
         self.live = live
+        self.commits = 0
         self.lease = Lease(seconds)
         self.lease.renew(time.monotonic())
         self.signals = Signals()
@@ -98,6 +99,7 @@ class Process:
     async def commit(
         self, log: LiveLog, final: Entry, run: Run, pause: Pause | None, thread: ThreadOutcome | None
     ) -> None:
+        self.commits += 1
         await asyncio.sleep(0)
         if log.owner != self.lease.owner:
             log.reopen()

@@ -12,6 +12,7 @@ import pytest
 
 from proxy.events import Completed
 from proxy.store.live import connect
+from proxy.store.signals import Topic
 from proxy.testing.runs import ended, new_run, word
 from tests.store.processes import Process, Reader, Table
 from tests.store.redis_server import RedisServer, redis_server
@@ -97,7 +98,11 @@ def test_p11_past_its_lease_a_process_publishes_nothing_until_it_is_renewed(tria
         for number in range(20):
             log.append(word(str(number)))
             await asyncio.sleep(0.002)
-        assert published(server) == before
+        assert here.live is not None
+        assert here.live.tell([(Topic.QUEUE, "")])
+        while published(server) == before:
+            await asyncio.sleep(0.01)
+        assert published(server) == before + 1
         assert reader.seqs == [1]
         here.lease.renew(time.monotonic())
         await reader.until(21)
@@ -121,10 +126,15 @@ def test_what_a_process_had_not_shown_when_it_lost_a_run_is_never_published(tria
         old.append(word("never"))
         here.lease.lose()
         here.lease.renew(time.monotonic())
-        new = there.begin(run, after=10_001)
+        other = here.begin(new_run())
+        Reader(there, other.run_id)
+        await followed(server, 2)
+        await passed(there, other)
+        table.deaf = False
+        third = Process(table)
+        new = third.begin(run, after=10_001)
         new.append(word("again"))
-        there.flush(new)
-        await near.until(10_002)
+        third.flush(new)
         await new.settle(Completed(), ended(run))
         for reader in (near, far):
             await reader.task
@@ -164,6 +174,11 @@ def test_what_is_too_large_for_a_message_is_read_from_the_store(trial: Callable[
         for text in ("small", "x" * 2_000_000, "small again"):
             log.append(word(text))
             await asyncio.sleep(0.03)
+        other = here.begin(new_run())
+        Reader(there, other.run_id)
+        await followed(server, 2)
+        await passed(there, other)
+        assert reader.seqs == [1]
         here.flush(log)
         await log.settle(Completed(), ended(run))
         await reader.task

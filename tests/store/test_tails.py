@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from proxy.errors import Draining, LeaseLost, LogTrimmed
 from proxy.events import Completed, Entry, RunStarted
 from proxy.model import RunStatus
+from proxy.store import tails
 from proxy.store.feeds import TAIL
 from proxy.store.livelogs import LiveLogs
 from proxy.store.signals import ANY, Topic
@@ -22,15 +24,16 @@ from tests.store.processes import Process, Reader, Table
 PENDING = RunStatus.PENDING
 
 
-def trial(work: Callable[[Table, Process, Process], Awaitable[None]]) -> None:
-    """Do this with two processes over one table."""
+def trial(work: Callable[[Table, Process, Process], Awaitable[None]], pause: float = 60.0) -> None:
+    """Do this with two processes over one table, which look at it by themselves after such pauses."""
 
     async def run() -> None:
         table = Table()
         async with asyncio.timeout(20):
             await work(table, Process(table), Process(table))
 
-    asyncio.run(run())
+    with patch.object(tails, "ROUND", pause):
+        asyncio.run(run())
 
 
 async def turns(count: int = 20) -> None:
@@ -104,7 +107,7 @@ def test_a_follower_that_is_told_nothing_sees_all_within_a_second_or_so() -> Non
         await reader.task
         assert reader.seqs == [1, 2]
 
-    trial(work)
+    trial(work, tails.ROUND)
 
 
 def test_after_a_signal_that_names_nothing_all_are_looked_at() -> None:
@@ -249,37 +252,45 @@ def test_followers_are_told_to_go_when_their_process_goes() -> None:
     trial(work)
 
 
-def test_a_follower_whose_run_is_deleted_is_told_that_entries_are_gone() -> None:
+@pytest.mark.parametrize("placed", [True, False])
+def test_a_follower_whose_run_is_deleted_is_told_that_entries_are_gone(placed: bool) -> None:
     async def work(table: Table, here: Process, there: Process) -> None:
         run = new_run()
         log = there.begin(run)
         log.append(word("0"))
         there.flush(log)
-        reader = Reader(here, run.run_id)
-        await reader.until(1)
+        readers = [Reader(here, run.run_id, after) for after in (0, 1)]
+        if placed:
+            await turns()
+        await readers[0].until(1)
         del table.runs[run.run_id], table.entries[run.run_id]
         here.signals.ring([(Topic.LOG, run.run_id)])
-        with pytest.raises(LogTrimmed):
-            await reader.task
+        for reader in readers[: 1 + placed]:
+            with pytest.raises(LogTrimmed):
+                await reader.task
 
     trial(work)
 
 
-def test_a_store_that_is_away_ends_no_follower() -> None:
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_store_that_is_away_ends_no_follower(shared: bool) -> None:
     async def work(table: Table, here: Process, there: Process) -> None:
+        here.logs = LiveLogs(table.read, table.look, lease=here.lease, signals=here.signals, shared=shared)
         run = new_run()
         log = there.begin(run)
+        log.append(word("0"))
+        there.flush(log)
         reader = Reader(here, run.run_id)
-        await turns()
+        while not table.looks:
+            await asyncio.sleep(0)
         table.away = True
-        here.signals.ring([(Topic.LOG, run.run_id)])
         await turns()
-        table.away = False
         await log.settle(Completed(), ended(run))
+        table.away = False
         await reader.task
-        assert reader.seqs == [1]
+        assert reader.seqs == [1, 2]
 
-    trial(work)
+    trial(work, 0.05)
 
 
 def test_silence_yields_an_empty_list_while_a_run_waits_and_after_it_has_begun() -> None:
@@ -346,6 +357,60 @@ def test_p11_past_its_lease_a_process_shows_nothing_and_after_a_late_renewal_all
         await log.settle(Completed(), ended(run))
         await reader.task
         assert reader.seqs == [1, 2, 3, 4]
+
+    trial(work)
+
+
+def test_p11_past_its_lease_a_process_offers_nothing_to_a_sink() -> None:
+    async def work(table: Table, here: Process, there: Process) -> None:
+        run = new_run()
+        log = here.begin(run)
+        taken: list[Entry] = []
+        yielded: list[Entry] = []
+
+        async def read() -> None:
+            async with aclosing(
+                here.logs.follow(run.run_id, 0, 0, sink=lambda entry: not taken.append(entry))
+            ) as batches:
+                async for batch in batches:
+                    yielded.extend(batch)
+
+        reader = asyncio.ensure_future(read())
+        await turns()
+        log.append(word("0"))
+        here.lease.deadline = time.monotonic()
+        log.append(word("1"))
+        await turns()
+        assert seqs(taken) == [1]
+        here.lease.renew(time.monotonic())
+        await turns()
+        assert seqs(yielded) == [2]
+        await log.settle(Completed(), ended(run))
+        await reader
+
+    trial(work)
+
+
+def test_p11_what_was_stored_before_a_loss_is_shown_though_the_process_was_not_told() -> None:
+    async def work(table: Table, here: Process, there: Process) -> None:
+        run = new_run()
+        log = here.begin(run)
+        reader = Reader(here, run.run_id)
+        await turns()
+        here.lease.deadline = time.monotonic()
+        for number in range(4):
+            log.append(word(str(number)))
+        table.deaf = True
+        table.write(run, log.entries[:1])
+        log.written(1, 1)
+        table.write(run, log.entries[1:2])
+        here.lease.lose()
+        await reader.until(2)
+        assert here.commits == 0
+        with pytest.raises(LeaseLost):
+            await log.settle(Completed(), ended(run))
+        assert here.commits == 0
+        assert reader.seqs == [1, 2]
 
     trial(work)
 
@@ -475,12 +540,33 @@ def test_what_an_owner_shows_early_is_joined_with_what_the_store_has() -> None:
         assert reader.seqs == list(range(1, 12))
         table.deaf = True
         there.flush(log)
+        log.append(word("13"))
         say(14, 14, stored=13)
-        await reader.until(13)
+        await reader.until(14)
         table.deaf = False
         await log.settle(Completed(), ended(run))
         await reader.task
-        assert reader.seqs == list(range(1, 15))
+        assert reader.seqs == list(range(1, 16))
+
+    trial(work)
+
+
+@pytest.mark.parametrize("count", [10, 3 * TAIL])
+def test_what_is_not_stored_yet_is_there_for_who_comes_later(count: int) -> None:
+    async def work(table: Table, here: Process, there: Process) -> None:
+        run = new_run()
+        log = there.begin(run)
+        reader = Reader(here, run.run_id)
+        await turns()
+        for number in range(count):
+            log.append(word(str(number)))
+            here.logs.tails.hear(run.run_id, number, log.entries[number:], 0)
+        await reader.until(count)
+        later = Reader(here, run.run_id, 5)
+        await later.until(count)
+        assert later.seqs == list(range(6, count + 1))
+        await log.settle(Completed(), ended(run))
+        await later.task
 
     trial(work)
 
