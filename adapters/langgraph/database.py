@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import ReadOnlySqlTransaction, UndefinedTable
 from psycopg.rows import DictRow, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential
@@ -136,28 +137,39 @@ class Database:
         except AWAY as error:
             raise Unavailable("The store cannot be reached now.", retry_after=1) from error
 
-    async def prepare(self, setup: Callable[[], Awaitable[None]]) -> None:
-        """Have tables made by one process at a time. Raises `ConfigError` where that cannot be, else `Unavailable`."""
+    async def prepare(self, is_made: Callable[[], Awaitable[bool]], make: Callable[[], Awaitable[None]]) -> None:
+        """Have tables made by one process at a time; where they are, no more than reading is asked of the role.
+
+        Raises `ConfigError` where they cannot be made, else `Unavailable`.
+        """
         try:
             async with asyncio.timeout(SETUP):
-                await self.patiently(lambda: self._prepare(setup))
+                if not await self.patiently(partial(_exists, is_made)):
+                    await self.patiently(partial(self._prepare, make))
         except TimeoutError as error:
             raise Unavailable(f"Another process has been making tables for {SETUP:.0f} seconds.") from error
         except psycopg.Error as error:
             raise ConfigError(
                 f"`store`: tables for checkpoints and memories cannot be made in the database: {_line(error)}; "
-                "let the role of the URL create tables, or have them made by one that may"
+                "let the role of the URL create tables, or `runwire migrate` with one that may"
             ) from error
 
-    async def _prepare(self, setup: Callable[[], Awaitable[None]]) -> None:
+    async def _prepare(self, make: Callable[[], Awaitable[None]]) -> None:
         """Asks for the lock again and again: who waited for it in one long statement would in turn hold up the indexes
         that are made concurrently."""
         async with self.connection() as connection:
             await _lock(connection)
             try:
-                await setup()
+                await make()
             finally:
                 await connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+
+
+async def _exists(is_made: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await is_made()
+    except UndefinedTable:
+        return False
 
 
 async def _lock(connection: Connection) -> None:

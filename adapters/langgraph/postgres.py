@@ -4,6 +4,7 @@ may still write."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -31,6 +32,7 @@ from adapters.langgraph.durable import Before, DurableSaver, Written, packed, un
 from adapters.langgraph.fence import Ousted
 
 Statement = tuple[str, dict[str, Any]]
+ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 class PostgresSaver(AsyncPostgresSaver, DurableSaver):
@@ -47,6 +49,11 @@ class PostgresSaver(AsyncPostgresSaver, DurableSaver):
         await super().setup()
         async with self._database.connection() as connection:
             await connection.execute(sql.MARKS)
+
+    async def is_made(self) -> bool:
+        """Whether the tables are as `setup` would leave them. Raises `UndefinedTable` where some are missing."""
+        async with self._database.connection() as connection:
+            return await _rows(connection, sql.VERSION, {}) == [(len(self.MIGRATIONS) - 1,)]
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         read = super().aget_tuple
@@ -233,15 +240,5 @@ def _whole_text(text: str) -> bool:
 
 def _json(value: Any) -> str:
     """JSON that PostgreSQL takes, without NULs and half characters."""
-    text = json.dumps(value, ensure_ascii=False)
-    if "\\u0000" in text or not _whole_text(text):
-        text = json.dumps(_clean(value), ensure_ascii=False)
-    return text
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
-    return value.replace("\0", "").encode("utf-8", "ignore").decode() if isinstance(value, str) else value
+    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "ignore").decode()
+    return ESCAPED_NUL.sub(r"\1", text) if "\\u0000" in text else text

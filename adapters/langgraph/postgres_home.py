@@ -6,6 +6,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from adapters.langgraph.database import Database
 from adapters.langgraph.postgres import PostgresSaver
+from adapters.langgraph.postgres_store import PostgresStore
 from proxy.adapter import Site
 
 
@@ -16,10 +17,13 @@ class PostgresHome:
         self._saver: PostgresSaver | None = None
 
     async def open(self) -> None:
+        """Makes the tables of memories too, since only now the role may be one that can."""
         await self._database.reach()
         await self._database.join()
         try:
-            await self._database.prepare((await self.saver()).setup)
+            saver = await self.saver()
+            await self._database.prepare(saver.is_made, saver.setup)
+            await (await PostgresStore.at(self._database)).close()
         except BaseException:
             await self.close()
             raise

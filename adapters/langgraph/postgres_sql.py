@@ -13,6 +13,8 @@ MARKS = """
 CREATE TABLE IF NOT EXISTS checkpoint_marks (thread_id TEXT PRIMARY KEY, run_id TEXT NOT NULL, before BYTEA NOT NULL)
 """
 
+VERSION = "SELECT max(v) FROM checkpoint_migrations LEFT JOIN checkpoint_marks ON false"
+
 PUT = """
 WITH held AS ({held}), blobs AS (
     INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)

@@ -26,6 +26,11 @@ DO $$ BEGIN
 END $$
 """
 """A time to live is a fraction of minutes too."""
+VERSION = """
+SELECT max(v) AS version, (SELECT bool_and(atttypid = 'numeric'::regtype) FROM pg_attribute
+    WHERE attrelid = 'store'::regclass AND attname = 'ttl_minutes') AS exact
+FROM store_migrations
+"""
 EXPIRED = "DELETE FROM store WHERE expires_at < now()"
 SHORTEST = 2e-6
 """Minutes. Less would be written in a form that an interval does not take."""
@@ -44,7 +49,7 @@ class PostgresStore(AsyncPostgresStore):
         await database.join()
         try:
             store = cls(database)
-            await database.prepare(store.setup)
+            await database.prepare(store.is_made, store.setup)
         except BaseException:
             await database.leave()
             raise
@@ -59,11 +64,19 @@ class PostgresStore(AsyncPostgresStore):
         async with self._database.connection() as connection:
             await connection.execute(EXACT_TIMES)
 
+    async def is_made(self) -> bool:
+        """Whether the tables are as `setup` would leave them. Raises `UndefinedTable` where some are missing."""
+        async with self._cursor() as cursor:
+            await cursor.execute(VERSION)
+            return await cursor.fetchone() == {"version": len(self.MIGRATIONS) - 1, "exact": True}
+
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         batch, run = [_exact(op) for op in ops], super().abatch
         return await self._database.patiently(lambda: whole(run(batch)))
 
     async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
         await self._database.leave()
 
     async def _batch_put_ops(self, put_ops: Sequence[tuple[int, PutOp]], cur: AsyncCursor[DictRow]) -> None:
