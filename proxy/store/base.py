@@ -164,10 +164,6 @@ class RunLog(Protocol):
         """Show an end that the store does not take now to the followers; it is written once the store is back."""
         ...
 
-    def release(self) -> None:
-        """Let go of a log that has no entries yet: followers get `Draining`, and another process may begin it."""
-        ...
-
 
 class EventLog(Protocol):
     """The logs of all runs."""
@@ -203,8 +199,8 @@ class EventLog(Protocol):
         Ends by itself after the final entry, at once if `after` is at or past it, and when the run is unknown.
         A run that waits, or that another process has, is followed just so, and goes on over the loss of its process:
         the numbers jump then, and a `RunStarted` says in `resumes_after` up to where what came before still counts.
-        Raises `LogTrimmed` where entries after the cursor are no longer kept, and `Draining` where the owner let go of
-        it. Never blocks the writer.
+        Raises `LogTrimmed` where entries after the cursor are no longer kept, and `Draining` after `leave_logs`. Never
+        blocks the writer.
 
         While the follower waits here, a new entry is first offered to `sink`, in the writer's own turn: if that
         returns True the entry counts as yielded. It must neither raise nor wait. Final entries are not offered.

@@ -62,9 +62,7 @@ class LiveLog(Feed):
         "told",
     )
 
-    def __init__(
-        self, run: Run, journal: Journal, *, inserted: bool, after: int = 0, lease: Lease | None = None
-    ) -> None:
+    def __init__(self, run: Run, journal: Journal, *, lease: Lease, inserted: bool, after: int = 0) -> None:
         super().__init__(run.run_id, after)
         self.run = run
         self.inserted = inserted
@@ -77,8 +75,8 @@ class LiveLog(Feed):
         """Bytes on disk."""
         self.lost = False
         """Another process has the run: nothing of this log counts that is not on disk."""
-        self._lease = lease or Lease()
-        self.owner = self._lease.owner
+        self._lease = lease
+        self.owner = lease.owner
         """As whom this process writes it."""
         self._journal = journal
         self._closed = False
@@ -161,11 +159,6 @@ class LiveLog(Feed):
             self._end(Entry(self.last + 1, time.time(), final), run)
             self._announce()
             self._journal.queue(self)
-
-    def release(self) -> None:
-        """Let go of a log that has no entries yet, for another process to write it; followers are told to come back."""
-        self._closed = True
-        self.let_go()
 
     def shut(self) -> None:
         """Take nothing more."""

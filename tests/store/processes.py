@@ -25,6 +25,8 @@ class Table:
         self.entries: dict[str, list[Entry]] = {}
         self.runs: dict[str, Run] = {}
         self.away = False
+        self.blind = False
+        """It can be read, but not looked at."""
         self.looks: list[list[str]] = []
         self.most = 1000
         """Entries of a run that one look has."""
@@ -49,6 +51,8 @@ class Table:
         self.looks.append([run_id for run_id, _ in asked])
         await asyncio.sleep(0)
         self.check()
+        if self.blind:
+            raise Unavailable("The store is away.")
         seen = {run_id: self._sight(run_id, after) for run_id, after in asked if run_id in self.runs}
         await asyncio.sleep(0)
         return seen

@@ -11,6 +11,7 @@ from proxy.errors import LogTrimmed, Unavailable
 from proxy.events import Cancelled, Completed, Entry
 from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.feeds import TAIL
+from proxy.store.lease import Lease
 from proxy.store.livelogs import LiveLogs, Page
 from proxy.store.runlog import QUEUE, LiveLog
 from proxy.testing.runs import ended, new_run, seqs, word
@@ -65,7 +66,7 @@ class Bench:
     def __init__(self) -> None:
         self.disk = Disk()
         self.logs = LiveLogs(self.disk.read)
-        self.log = LiveLog(new_run(), self.disk, inserted=False)
+        self.log = LiveLog(new_run(), self.disk, inserted=False, lease=Lease())
         self.logs.add(self.log)
         self.run_id = self.log.run.run_id
 

@@ -280,13 +280,12 @@ def test_a_store_that_is_away_ends_no_follower(shared: bool) -> None:
         log = there.begin(run)
         log.append(word("0"))
         there.flush(log)
+        table.blind = table.deaf = True
         reader = Reader(here, run.run_id)
-        while not table.looks:
-            await asyncio.sleep(0)
-        table.away = True
         await turns()
+        assert len(table.looks) == 1
         await log.settle(Completed(), ended(run))
-        table.away = False
+        table.blind = False
         await reader.task
         assert reader.seqs == [1, 2]
 
@@ -403,8 +402,10 @@ def test_p11_what_was_stored_before_a_loss_is_shown_though_the_process_was_not_t
         table.deaf = True
         table.write(run, log.entries[:1])
         log.written(1, 1)
-        table.write(run, log.entries[1:2])
         here.lease.lose()
+        await reader.until(1)
+        table.deaf = False
+        table.write(run, log.entries[1:2])
         await reader.until(2)
         assert here.commits == 0
         with pytest.raises(LeaseLost):
@@ -561,6 +562,8 @@ def test_what_is_not_stored_yet_is_there_for_who_comes_later(count: int) -> None
         for number in range(count):
             log.append(word(str(number)))
             here.logs.tails.hear(run.run_id, number, log.entries[number:], 0)
+            if count < TAIL:
+                await turns()
         await reader.until(count)
         later = Reader(here, run.run_id, 5)
         await later.until(count)
