@@ -10,10 +10,10 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, func, insert, select, update
 
 from proxy.model import Assistant
+from proxy.store.inside import may_have
 from proxy.store.native import AssistantQuery, Revision
 from proxy.store.tables import assistants as table
 from proxy.store.tables import encode, versions
-from proxy.store.threads import PLAIN_KEY
 
 ASSISTANT = table.c
 VERSION = versions.c
@@ -115,8 +115,8 @@ def asked(query: AssistantQuery) -> Select[Any]:
     if query.agent is not None:
         found = found.where(ASSISTANT.agent == query.agent)
     for key, value in query.metadata.items():
-        if isinstance(value, str) and PLAIN_KEY.fullmatch(key):
-            found = found.where(ASSISTANT.metadata[key].as_string() == value)
+        if isinstance(value, str):
+            found = found.where(*may_have(ASSISTANT.metadata, key, value))
     return found
 
 

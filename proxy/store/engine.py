@@ -43,8 +43,8 @@ class Database(ABC):
     def is_away(self, error: BaseException) -> bool:
         """It takes nothing now: what was to be written together needs no try one by one."""
 
-    def is_collision(self, error: BaseException) -> bool:
-        """Another process was in the way, and will not be if it is tried again at once."""
+    def is_passing(self, error: BaseException) -> bool:
+        """It will do if it is tried again at once: another process was in the way, or an old connection was lost."""
         return False
 
     def refusal(self, error: BaseException) -> ProxyError | None:
@@ -58,8 +58,8 @@ class Database(ABC):
     def publish(self, connection: Connection, signals: Sequence[Signal]) -> None:
         """Carry signals to the other processes, once the transaction is committed."""
 
-    def was_committed(self, engine: Engine, begun: Begun) -> bool:
-        """Whether a transaction is durable all the same, whose commit has failed."""
+    def was_committed(self, engine: Engine, begun: Begun) -> bool | None:
+        """Whether a transaction is durable all the same, whose commit has failed; None if nobody can tell."""
         return False
 
     def cut(self) -> None:

@@ -16,10 +16,11 @@ from proxy.events import Entry
 from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.live import Live
 from proxy.store.livelogs import LiveLogs
+from proxy.store.ops import is_outage, reason
 from proxy.store.runlog import LiveLog
 from proxy.store.saves import Save
 from proxy.store.signals import Topic
-from proxy.store.writer import Writer, is_outage, reason
+from proxy.store.writer import Writer
 
 logger = structlog.get_logger(__name__)
 

@@ -26,6 +26,7 @@ from proxy.store.journal import StoreJournal
 from proxy.store.lease import Lease
 from proxy.store.live import Live
 from proxy.store.livelogs import LiveLogs, Page
+from proxy.store.ops import Call
 from proxy.store.runlog import LiveLog
 from proxy.store.signals import Signals
 from proxy.store.sql_assistants import SqlAssistants
@@ -36,7 +37,7 @@ from proxy.store.sql_states import SqlStates
 from proxy.store.sql_threads import SHORT, SqlThreads
 from proxy.store.sql_workflows import SqlWorkflows
 from proxy.store.tails import Sight
-from proxy.store.writer import Call, Writer
+from proxy.store.writer import Writer
 
 logger = structlog.get_logger(__name__)
 

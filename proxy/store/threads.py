@@ -6,7 +6,6 @@ leave a thread busy. `live` are threads with such runs that are not on disk yet.
 
 from __future__ import annotations
 
-import re
 import time
 from itertools import islice
 from typing import Any
@@ -17,13 +16,12 @@ from proxy.errors import Busy, Conflict
 from proxy.model import ACTIVE, Lifetime, Thread, ThreadOutcome, ThreadStatus
 from proxy.store import states
 from proxy.store.base import ThreadQuery
+from proxy.store.inside import may_have
 from proxy.store.rows import RUN, words
 from proxy.store.tables import lifetime_values, outcome_values, thread_of, thread_values
 from proxy.store.tables import threads as table
 
 THREAD = table.c
-PLAIN_KEY = re.compile(r"\w+", re.ASCII)
-"""Keys of metadata that the database can look up; others are looked at here."""
 
 
 def is_thread(tenant: str, thread_id: str) -> ColumnElement[bool]:
@@ -122,8 +120,8 @@ def asked(query: ThreadQuery, live: frozenset[str]) -> Select[Any]:
     elif query.status is not None:
         found = found.where(THREAD.status == query.status, ~busy(live))
     for key, value in query.metadata.items():
-        if isinstance(value, str) and PLAIN_KEY.fullmatch(key):
-            found = found.where(THREAD.metadata[key].as_string() == value)
+        if isinstance(value, str):
+            found = found.where(*may_have(THREAD.metadata, key, value))
     return found
 
 

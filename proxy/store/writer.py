@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from proxy.errors import LeaseLost, ProxyError, Unavailable
 from proxy.store.engine import Begun, Database
 from proxy.store.lease import Lease
-from proxy.store.ringing import told
+from proxy.store.ops import Call, Op, Outage, is_outage, reason, rung_by
 from proxy.store.saves import Save
 from proxy.store.signals import Signal
 
@@ -40,63 +40,8 @@ FAULTS = (SQLAlchemyError, msgspec.MsgspecError, TypeError, ValueError, Overflow
 """What an operation can raise: a store that fails, or a value that cannot be written."""
 
 
-class Outage(Unavailable):
-    """The store failed, and not what was to be written."""
-
-
-def is_outage(error: ProxyError) -> bool:
-    return isinstance(error, Outage)
-
-
-def reason(error: ProxyError) -> str:
-    """Why a write failed, without what was to be written."""
-    cause = error.__cause__
-    return f"{type(cause).__name__}: {getattr(cause, 'orig', None) or cause}"[:200]
-
-
-class Call(Generic[T]):
-    """Any other change. `work` may raise a `ProxyError`, but only before it has changed anything."""
-
-    __slots__ = ("_arguments", "_done", "_result", "_work", "error", "owner", "signals")
-
-    def __init__(self, done: asyncio.Future[T], work: Callable[..., T], arguments: tuple[Any, ...]) -> None:
-        self._done = done
-        self._work = work
-        self._arguments = arguments
-        self._result: T
-        self.owner: str | None = None
-        """Whose lease it is done under; None where that need not run."""
-        self.signals: Sequence[Signal] = ()
-        """What is rung once it is durable."""
-        self.error: ProxyError | None = None
-
-    def run(self, connection: Connection) -> None:
-        try:
-            self._result = self._work(connection, *self._arguments)
-        except ProxyError as error:
-            self.error = error
-        self.signals = told(connection)
-
-    def landed(self) -> None:
-        if self._done.done():
-            return
-        if self.error is not None:
-            self._done.set_exception(self.error)
-        else:
-            self._done.set_result(self._result)
-
-
-Op = Save | Call[Any]
-
-
-def rung_by(group: Sequence[Op]) -> list[Signal]:
-    """What is rung once these are durable, each signal once."""
-    return list(dict.fromkeys(signal for op in group if op.error is None for signal in op.signals))
-
-
-def signals_of(group: Sequence[Op]) -> list[Signal]:
-    """What those tell that have done what they should."""
-    return [signal for op in group if op.error is None for signal in op.signals]
+class Unanswered(Exception):
+    """Nobody can tell whether a group is in the store, so it must not be tried again as it is."""
 
 
 class Writer:
@@ -240,15 +185,17 @@ class Writer:
         fault.__cause__ = error
         return fault
 
-    def _attempt(self, group: Sequence[Op]) -> Exception | None:
+    def _attempt(self, group: Sequence[Op]) -> BaseException | None:
         """Write a group; the error if it is not in the store."""
         for left in reversed(range(TRIES)):
             for op in group:
                 op.error = None
             try:
                 self._transact(group)
+            except Unanswered as unanswered:
+                return unanswered.__cause__
             except FAULTS as error:
-                if not left or not self._database.is_collision(error):
+                if not left or not self._database.is_passing(error):
                     return error
             else:
                 return None
@@ -263,8 +210,11 @@ class Writer:
                 state = self._database.begin(self._connection, {op.owner for op in group if op.owner is not None})
                 self._change(self._connection, group, state.owners)
                 begun = state
-        except FAULTS:
-            if begun is None or not self._database.was_committed(self._engine, begun):
+        except FAULTS as error:
+            committed = begun is not None and self._database.was_committed(self._engine, begun)
+            if committed is None:
+                raise Unanswered from error
+            if not committed:
                 raise
 
     def _change(self, connection: Connection, group: Sequence[Op], owners: Collection[str]) -> None:

@@ -59,7 +59,8 @@ def database(admin: str = ADMIN) -> Iterator[Database]:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     with connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            yield Database(f"{admin.rpartition('/')[0]}/{name}")
-        finally:
+    try:
+        yield Database(f"{admin.rpartition('/')[0]}/{name}")
+    finally:
+        with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -115,8 +115,8 @@ class PostgresDatabase(Database):
     def is_away(self, error: BaseException) -> bool:
         return failures.is_away(error)
 
-    def is_collision(self, error: BaseException) -> bool:
-        return failures.is_collision(error)
+    def is_passing(self, error: BaseException) -> bool:
+        return failures.is_collision(error) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
     def refusal(self, error: BaseException) -> ProxyError | None:
         return failures.refusal(error)
@@ -131,7 +131,7 @@ class PostgresDatabase(Database):
             channel = channel_of(connection.dialect.default_schema_name or "")
             connection.execute(NOTIFY, {"channel": channel, "payloads": payloads(self._origin, signals)})
 
-    def was_committed(self, engine: Engine, begun: Begun) -> bool:
+    def was_committed(self, engine: Engine, begun: Begun) -> bool | None:
         """Asks the database, as soon as it is back."""
         until = time.monotonic() + DOUBT
         while True:
@@ -139,7 +139,9 @@ class PostgresDatabase(Database):
                 with engine.connect() as connection:
                     status = connection.execute(STATUS, {"name": begun.name}).scalar()
             except DBAPIError:
-                status = "in progress"
-            if status != "in progress" or time.monotonic() > until:
+                status = None
+            if status in ("committed", "aborted"):
                 return bool(status == "committed")
+            if time.monotonic() > until:
+                return None
             time.sleep(0.1)
