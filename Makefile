@@ -20,11 +20,11 @@ test: lint
 faults: $(VENV)/.dev
 	mkdir -p build
 	FAULTS=full $(BIN)/python -m pytest tests/faults tests/e2e/test_shutdown.py tests/e2e/test_slow_readers.py \
-		--ignore tests/faults/test_memory.py --junitxml build/faults.xml; $(FIGURES)
+		--ignore tests/faults/test_memory.py -o junit_family=xunit1 --junitxml build/faults.xml; $(FIGURES)
 
 soak: $(VENV)/.dev
 	mkdir -p build
-	FAULTS=full $(BIN)/python -m pytest tests/faults/test_memory.py --junitxml build/soak.xml; $(FIGURES)
+	FAULTS=full $(BIN)/python -m pytest tests/faults/test_memory.py -o junit_family=xunit1 --junitxml build/soak.xml; $(FIGURES)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
