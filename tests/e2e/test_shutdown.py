@@ -47,7 +47,7 @@ def refuses(server: Server) -> bool:
     return False
 
 
-def test_sigterm_gives_a_hundred_streams_their_end(tmp_path: Path) -> None:
+def test_p07_p10_sigterm_gives_a_hundred_streams_their_end(tmp_path: Path) -> None:
     with serving(tmp_path, config(drain=1.0)) as server:
         waiting = [Caller(server, "say Hel\nwait") for _ in range(40)]
         swallowing = [Caller(server, "say Hel\nwait\nswallow") for _ in range(20)]
@@ -86,7 +86,7 @@ def test_sigterm_gives_a_hundred_streams_their_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "sigint"])
-def test_a_second_signal_is_immediate_and_the_next_start_closes_what_it_left(
+def test_p09_a_second_signal_is_immediate_and_the_next_start_closes_what_it_left(
     tmp_path: Path, sent: signal.Signals
 ) -> None:
     with serving(tmp_path, config(drain=3600.0)) as server:
