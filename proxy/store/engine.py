@@ -8,14 +8,16 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from proxy.errors import ProxyError, Unavailable
 from proxy.store.saves import Saver
 from proxy.store.signals import Signal
 
 T = TypeVar("T")
+logger = structlog.get_logger(__name__)
 
 READERS = 3
 PATIENCE = 10.0
@@ -82,6 +84,12 @@ class Reader:
                 return await loop.run_in_executor(self._executor, self._run, work, arguments)
         except (SQLAlchemyError, TimeoutError) as error:
             refusal = self._database.refusal(error)
+            if refusal is None and not isinstance(error, OperationalError | TimeoutError):
+                logger.error(
+                    "a read failed",
+                    work=getattr(work, "__qualname__", ""),
+                    error=str(getattr(error, "orig", error))[:200],
+                )
             raise refusal or Unavailable("The store cannot be read now.", retry_after=1) from error
 
     def _run(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:

@@ -27,7 +27,7 @@ GROWN = text(
         FROM asked a CROSS JOIN LATERAL (
             SELECT run_id, first_seq, body FROM segments
             WHERE run_id = a.run_id AND a.last_seq > a.after AND last_seq > a.after AND first_seq >= coalesce((
-                SELECT first_seq FROM segments WHERE run_id = a.run_id AND first_seq <= a.after + 1
+                SELECT first_seq FROM segments WHERE run_id = a.run_id AND first_seq <= least(a.after, 2147483647) + 1
                 ORDER BY first_seq DESC LIMIT 1
             ), 0)
             ORDER BY first_seq LIMIT :each

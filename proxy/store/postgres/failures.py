@@ -14,8 +14,8 @@ AWAY = ("08", "53", "57P", "58", "25006", "25P03", "25P04")
 order, read only, and transactions that took too long."""
 COLLISIONS = ("40001", "40P01", "23505")
 """Serialization failure, deadlock; and a row that another process has inserted first: the next try finds it."""
-VALUES = "22"
-"""The class of data exceptions: texts and numbers that it does not have."""
+VALUES = ("22021", "22P05", "22003")
+"""Characters and numbers that it does not have."""
 CURES = (
     ("password authentication failed", "correct the user or the password"),
     ("no password supplied", "put the password into it, say as `${DB_PASSWORD}`"),
@@ -50,7 +50,9 @@ def is_collision(error: BaseException) -> bool:
 
 def refusal(error: BaseException) -> BadRequest | None:
     """What is told to who asked for a value that PostgreSQL does not have, such as a text with a NUL in it."""
-    if not isinstance(getattr(error, "orig", error), psycopg.DataError):
+    state = state_of(error)
+    by_the_driver = state == "" and "NUL (0x00)" in str(getattr(error, "orig", error))
+    if not by_the_driver and state not in VALUES:
         return None
     return BadRequest("A text with a NUL character, or a number too large, cannot be kept in or looked for here.")
 
