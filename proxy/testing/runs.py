@@ -12,10 +12,13 @@ import msgspec
 from msgspec import Raw
 
 from proxy.events import NULL, Completed, Entry, Event, TextDelta
-from proxy.model import Outcome, Pause, Run, RunStatus, new_id
+from proxy.model import Choices, Outcome, Pause, Run, RunStatus, new_id
 from proxy.store.base import RunLog, RunQuery, Store
+from proxy.store.signals import Topic
 
 Promise = Callable[[Store], Awaitable[None]]
+TRIAL = ("trial",)
+"""The agents of most runs here."""
 
 
 def new_run(**fields: Any) -> Run:
@@ -32,6 +35,17 @@ def new_run(**fields: Any) -> Run:
         input=Raw(b'{"messages":[{"role":"user","content":"secret"}]}'),
     )
     return msgspec.structs.replace(run, **fields)
+
+
+def waiting_run(**fields: Any) -> Run:
+    """A run that waits to be claimed."""
+    return new_run(**({"status": RunStatus.PENDING, "choices": Choices(strategy="enqueue")} | fields))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that comes by itself."""
+    while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
+        await asyncio.sleep(0.005)
 
 
 def ended(run: Run, status: RunStatus = RunStatus.SUCCESS, **fields: Any) -> Run:
@@ -104,3 +118,19 @@ async def ids(store: Store, **query: Any) -> list[str]:
 
 def seqs(entries: list[Entry]) -> list[int]:
     return [entry.seq for entry in entries]
+
+
+def names(runs: list[Run]) -> list[str]:
+    return [run.run_id for run in runs]
+
+
+def heard(store: Store, topic: Topic) -> list[str]:
+    """What is rung on the topic from now on."""
+    rung: list[str] = []
+    store.signals.hear(topic, rung.append)
+    return rung
+
+
+async def settled(store: Store, run: Run) -> None:
+    log = store.begin(run, inserted=True)
+    assert await log.settle(Completed(), ended(log.run))

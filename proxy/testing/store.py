@@ -17,7 +17,9 @@ from proxy.store.base import Store
 from proxy.testing import (
     admission,
     assistants,
+    claims,
     crons,
+    limits,
     logs,
     records,
     sessions,
@@ -32,6 +34,8 @@ STORE_PROMISES: tuple[Promise, ...] = (
     *logs.PROMISES,
     *records.PROMISES,
     *admission.PROMISES,
+    *claims.PROMISES,
+    *limits.PROMISES,
     *threads.PROMISES,
     *assistants.PROMISES,
     *crons.PROMISES,
