@@ -64,12 +64,12 @@ class Room:
         Each time another group comes first: what is left in all may be less than they have room for.
         """
         bounded = {name: self._limits[name] for name in agents if self._limits.get(name)}
-        free = frozenset(agents) - bounded.keys()
+        free = frozenset(agents).difference(bounded)
         groups = [(free, self._most)] if free else []
         groups += [(frozenset([name]), most - self._taken[name]) for name, most in bounded.items()]
         self._turn += 1
         at = self._turn % len(groups) if groups else 0
-        return [group for group in groups[at:] + groups[:at] if group[1] > 0]
+        return groups[at:] + groups[:at]
 
 
 class Claims:

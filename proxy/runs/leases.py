@@ -26,7 +26,7 @@ class Leases:
 
     def __init__(self, store: Store, server: Server, clock: Callable[[], float] = time.monotonic) -> None:
         self.known: frozenset[str] = server.agents
-        """Agents that some live process can run."""
+        """Agents that some live process knows of."""
         self.served: frozenset[str] = frozenset()
         """Agents that a live worker runs."""
         self._store = store
@@ -47,8 +47,7 @@ class Leases:
 
     async def open(self) -> None:
         """Raises `Unavailable`."""
-        await self._join()
-        await self._look_around()
+        await self.beat()
 
     async def run(self) -> None:
         """As long as others may take what is this process's."""
@@ -70,6 +69,8 @@ class Leases:
         try:
             if not (self._joined and await self._store.renew()):
                 await self._join()
+            if self._since is None:
+                self._since = self._clock()
             await self._look_around()
         except ProxyError:
             self._since = None
@@ -86,7 +87,6 @@ class Leases:
         self._joined = False
         await self._store.join(self._server)
         self._joined = True
-        self._since = self._clock()
 
     async def _look_around(self) -> None:
         there = await self._store.servers()

@@ -257,12 +257,13 @@ class RunManager:
 
 
 def _server(post: Post, agents: Agents) -> Server:
-    """This process, as others see it."""
+    """This process, as others see it. What a server's config names may wait, though no worker is up that has it."""
+    configured = frozenset(agent.name for agent in agents)
     return Server(
         server_id="",
         kind=post.kind,
         host=socket.gethostname(),
         pid=os.getpid(),
-        agents=agents.here,
+        agents=agents.here if post.kind == "worker" else configured,
         started_at=time.time(),
     )

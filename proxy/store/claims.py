@@ -26,7 +26,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     pid: int = 0
     agents: frozenset[str] = frozenset()
-    """Agents that it can run."""
+    """Agents that it can run; of a server, all that its config names."""
     started_at: float = 0.0
     lease_until: float = 0.0
 
