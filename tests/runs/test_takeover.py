@@ -13,7 +13,7 @@ import pytest
 
 from proxy.adapter import Native, RunInput
 from proxy.errors import TooMany
-from proxy.events import Cancelled, Entry, Failed, RunStarted, Usage
+from proxy.events import Cancelled, Entry, Event, Failed, RunStarted, Usage
 from proxy.model import Choices, Run, RunStatus, new_id
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.live import TAKEOVER
