@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from proxy.cli import options
-from proxy.config import Config
-from proxy.settings import Settings
+
+if TYPE_CHECKING:
+    from proxy.config import Config
+    from proxy.settings import Settings
 
 SPARE = 5.0
 """Seconds beyond those by which a child ends itself."""
