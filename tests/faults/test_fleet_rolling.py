@@ -1,0 +1,132 @@
+"""Two servers are replaced one after the other, while requests keep coming."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from tests.e2e.callers import KEY
+from tests.faults.fleet import Fleet, Node, fleet
+from tests.faults.fleet_agents import config
+from tests.faults.natives import Caller, one_end
+
+
+class Balancer:
+    """What stands before the servers: each request goes to the next that is ready."""
+
+    def __init__(self, *nodes: Node) -> None:
+        self._lock = threading.Lock()
+        self.nodes = list(nodes)
+        self._turn = 0
+
+    def next(self) -> Node:
+        with self._lock:
+            self._turn += 1
+            return self.nodes[self._turn % len(self.nodes)]
+
+    def replace(self, old: Node, new: Node) -> None:
+        with self._lock:
+            self.nodes[self.nodes.index(old)] = new
+
+
+def asked(balancer: Balancer, text: str, **fields: Any) -> str:
+    """The answer, by a client that tries again as the OpenAI SDK does by itself: elsewhere, where it can."""
+    for attempt in range(4):
+        client = openai.OpenAI(base_url=balancer.next().base_url, api_key=KEY, max_retries=0, timeout=30)
+        try:
+            with client:
+                answer = client.chat.completions.create(
+                    model="talker", messages=[{"role": "user", "content": text}], **fields
+                )
+            return answer.choices[0].message.content or ""
+        except (openai.APIConnectionError, openai.InternalServerError):
+            if attempt == 3:
+                raise
+    raise AssertionError
+
+
+def replaced(house: Fleet, balancer: Balancer, old: Node) -> Node:
+    """As an orchestrator does it: the new one is ready, the old one is out of the rotation, then it is told to end."""
+    new = house.server()
+    balancer.replace(old, new)
+    assert old.stop(signal.SIGTERM) == 0
+    return new
+
+
+def test_p13_a_rolling_restart_under_load_costs_no_request(tmp_path: Path) -> None:
+    with fleet(tmp_path, config()) as house:
+        nodes = [house.server(), house.server()]
+        balancer = Balancer(*nodes)
+        done = threading.Event()
+        answers: Counter[str] = Counter()
+        runs: list[tuple[str, str]] = []
+
+        def chat() -> None:
+            while not done.is_set():
+                answers[asked(balancer, "say x y\ndrip 5")] += 1
+
+        def walk() -> None:
+            while not done.is_set():
+                caller = Caller(balancer.next())
+                try:
+                    thread = caller.thread()
+                    runs.append((thread, caller.run(thread, "walker", {"gates": [], "done": []})))
+                except (AssertionError, httpx2.HTTPError):  # told to come back, or cut off
+                    continue
+
+        with ThreadPoolExecutor(6) as pool:
+            jobs = [pool.submit(work) for work in (chat, chat, chat, chat, walk, walk)]
+            for node in nodes:
+                replaced(house, balancer, node)
+            done.set()
+            for job in jobs:
+                job.result()
+        assert list(answers) == ["x y 0 1 2 3 4 "]
+        caller = Caller(balancer.next())
+        for thread, run in runs:
+            assert caller.ended(thread, run) == "success"
+            assert one_end(caller.log(run)) == "completed"
+        assert runs
+
+
+@pytest.mark.parametrize("streams", [100])
+def test_p07_each_of_many_streams_gets_its_end_at_a_shutdown(tmp_path: Path, streams: int) -> None:
+    """One hundred at once, over PostgreSQL: an error and `[DONE]` each, and the exit code is 0."""
+    import asyncio
+
+    async def read(client: openai.AsyncOpenAI, started: asyncio.Semaphore) -> str:
+        stream = await client.chat.completions.create(
+            model="talker", messages=[{"role": "user", "content": "say x\nwait"}], stream=True
+        )
+        try:
+            async for chunk in stream:
+                if chunk.choices and chunk.choices[0].delta.content:
+                    started.release()
+        except openai.APIError as error:
+            return str(error.code)
+        return "ended"
+
+    async def all_of_them(house: Fleet, node: Node) -> list[str]:
+        started = asyncio.Semaphore(0)
+        async with openai.AsyncOpenAI(base_url=node.base_url, api_key=KEY, max_retries=0) as client:
+            readers = [asyncio.create_task(read(client, started)) for _ in range(streams)]
+            for _ in readers:
+                await started.acquire()
+            node.process.send_signal(signal.SIGTERM)
+            return await asyncio.gather(*readers)
+
+    changes = {"server": {"drain": 0.5, "api_keys": [{"name": "chat", "key": KEY, "tenant": "a"}]}}
+    with fleet(tmp_path, config(**changes)) as house:
+        node = house.server()
+        ends = asyncio.run(all_of_them(house, node))
+        assert Counter(ends) == {"server_shutting_down": streams}
+        assert node.process.wait(30) == 0
+        assert house.one("SELECT count(*) FROM runs WHERE status = 'error'") == streams
