@@ -17,6 +17,7 @@ from proxy.store.base import RunLog, RunQuery, Store
 from proxy.store.signals import Topic
 
 Promise = Callable[[Store], Awaitable[None]]
+SharedPromise = Callable[[Store, Store], Awaitable[None]]
 TRIAL = ("trial",)
 """The agents of most runs here."""
 
@@ -73,7 +74,7 @@ async def finished(store: Store, run: Run, words: int = 3, pause: Pause | None =
     """A run that said so many words and ended well; its record as it is then."""
     log = store.begin(run, inserted=False)
     await say(log, range(words))
-    end = ended(run)
+    end = ended(log.run)
     assert await log.settle(Completed(), end, pause)
     return end
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
 import msgspec
@@ -18,11 +18,10 @@ from proxy.events import Completed, Entry, RunStarted
 from proxy.model import RunStatus
 from proxy.store.base import Store
 from proxy.store.claims import Lost, Server
-from proxy.testing import workflows
-from proxy.testing.runs import ended, finished, followed, new_run, say, seqs, word
+from proxy.testing import shared_claims, workflows
+from proxy.testing.runs import SharedPromise, ended, finished, followed, new_run, say, seqs, word
 from proxy.testing.store import LIMIT, BrokenPromise
 
-SharedPromise = Callable[[Store, Store], Awaitable[None]]
 BRIEF = 0.4
 """Seconds of a lease that is to run out."""
 AHEAD = 10_000
@@ -248,6 +247,7 @@ SHARED_PROMISES: tuple[SharedPromise, ...] = (
     followers_are_let_go,
     workflow_events_are_followed_from_another_process,
     an_ended_run_is_the_same_everywhere,
+    *shared_claims.PROMISES,
 )
 
 
