@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, fu
 from proxy.model import Assistant
 from proxy.store.inside import may_have
 from proxy.store.native import AssistantQuery, Revision
+from proxy.store.pages import streamed
 from proxy.store.tables import assistants as table
 from proxy.store.tables import encode, versions
 
@@ -125,7 +126,7 @@ def find(connection: Connection, query: AssistantQuery) -> list[Assistant]:
     ordered = asked(query).order_by(*(key.desc() if query.descending else key.asc() for key in keys))
     if not query.looks_inside:
         return [assistant_of(row) for row in connection.execute(ordered.limit(query.limit).offset(query.offset))]
-    with connection.execute(ordered) as rows:
+    with streamed(connection, ordered) as rows:
         matching = (assistant for row in rows if query.matches(assistant := assistant_of(row)))
         return list(islice(matching, query.offset, query.offset + query.limit))
 
@@ -134,7 +135,7 @@ def count(connection: Connection, query: AssistantQuery) -> int:
     found = asked(query)
     if not query.looks_inside:
         return connection.execute(select(func.count()).select_from(found.subquery())).scalar() or 0
-    with connection.execute(found) as rows:
+    with streamed(connection, found) as rows:
         return sum(query.matches(assistant_of(row)) for row in rows)
 
 

@@ -13,6 +13,7 @@ from proxy.model import ENDED, Pause, Run, RunStatus
 from proxy.store import segments, states
 from proxy.store.base import KEY_AGE, MOST_PAUSES, SWEEP, RunQuery
 from proxy.store.livelogs import Page
+from proxy.store.pages import within
 from proxy.store.rows import RUN, WITHOUT_INPUT, gone, is_run, named, words
 from proxy.store.tables import CALLING, pause_of, run_of, run_row
 from proxy.store.tables import idempotency as keys
@@ -72,7 +73,7 @@ def page(connection: Connection, run_id: str, after: int, limit: int) -> Page:
     )
     entries: list[Entry] = []
     trimmed, size = False, 0
-    with connection.execute(asked) as rows:
+    with connection.execute(within(connection, asked, column.first_seq, func.length(column.body), PAGE_BYTES)) as rows:
         for first, body in rows:
             found = segments.decode(run_id, body)
             trimmed = trimmed or found[0].seq > max(first, after + 1)

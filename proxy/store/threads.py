@@ -17,6 +17,7 @@ from proxy.model import ACTIVE, Lifetime, Thread, ThreadOutcome, ThreadStatus
 from proxy.store import states
 from proxy.store.base import ThreadQuery
 from proxy.store.inside import may_have
+from proxy.store.pages import streamed
 from proxy.store.rows import RUN, words
 from proxy.store.tables import lifetime_values, outcome_values, thread_of, thread_values
 from proxy.store.tables import threads as table
@@ -133,7 +134,7 @@ def find(connection: Connection, query: ThreadQuery, live: frozenset[str]) -> li
     ordered = asked(query, live).order_by(*(key.desc() if query.descending else key.asc() for key in keys))
     if not query.looks_inside:
         return [thread_of(row) for row in connection.execute(ordered.limit(query.limit).offset(query.offset))]
-    with connection.execute(ordered) as rows:
+    with streamed(connection, ordered) as rows:
         matching = (thread for row in rows if query.matches(thread := thread_of(row)))
         return list(islice(matching, query.offset, query.offset + query.limit))
 
@@ -142,7 +143,7 @@ def count(connection: Connection, query: ThreadQuery, live: frozenset[str]) -> i
     found = asked(query, live)
     if not query.looks_inside:
         return connection.execute(select(func.count()).select_from(found.subquery())).scalar() or 0
-    with connection.execute(found) as rows:
+    with streamed(connection, found) as rows:
         return sum(query.matches(thread_of(row)) for row in rows)
 
 
