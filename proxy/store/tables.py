@@ -77,7 +77,7 @@ Index("runs_calling", runs.c.status, sqlite_where=CALLING, postgresql_where=CALL
 Index("runs_waiting", runs.c.agent, runs.c.tenant, runs.c.run_id, sqlite_where=AT_ONCE, postgresql_where=AT_ONCE)
 Index("runs_delayed", runs.c.status, runs.c.agent, runs.c.not_before, sqlite_where=DELAYED, postgresql_where=DELAYED)
 Index("runs_doomed", runs.c.status, runs.c.run_id, sqlite_where=DOOMED, postgresql_where=DOOMED)
-Index("runs_owned", runs.c.owner, sqlite_where=OWNED, postgresql_where=OWNED)
+Index("runs_owned", runs.c.owner, runs.c.status, sqlite_where=OWNED, postgresql_where=OWNED)
 Index("runs_active", runs.c.tenant, runs.c.agent, sqlite_where=OPEN, postgresql_where=OPEN)
 Index("runs_open", runs.c.run_id, sqlite_where=OPEN, postgresql_where=OPEN)
 Index(

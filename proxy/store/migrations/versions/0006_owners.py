@@ -23,7 +23,7 @@ def upgrade() -> None:
     _partial("runs_delayed", ["status", "agent", "not_before"], "status = 'pending' AND not_before IS NOT NULL")
     _partial("runs_doomed", ["status", "run_id"], "status = 'pending' AND cancel IS NOT NULL")
     _partial("runs_queued", ["tenant", "thread_id", "run_id"], sa.text("status = 'pending'") & LASTING)
-    _partial("runs_owned", ["owner"], "status IN ('pending', 'running') AND owner IS NOT NULL")
+    _partial("runs_owned", ["owner", "status"], "status IN ('pending', 'running') AND owner IS NOT NULL")
     _partial("runs_active", ["tenant", "agent"], "status IN ('pending', 'running')")
     _partial("runs_open", ["run_id"], "status IN ('pending', 'running')")
     _partial("runs_one_a_thread", ["tenant", "thread_id"], "status = 'running' AND NOT temporary", unique=True)
