@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,17 +83,15 @@ def room_for(count: int) -> None:
 
 
 def settled(one: Single, before: dict[str, int]) -> None:
-    """No more lives in the process than did before."""
-    last = {}
-
-    def same() -> bool:
-        last.update(one.census())
-        return all(last[name] <= before[name] for name in before)
-
-    try:
-        eventually(same, "")
-    except AssertionError:
-        assert last == before
+    """No more lives in the process than did before, once it has taken leave of all who left."""
+    deadline, last = time.monotonic() + times(60, 600), dict[str, int]()
+    while time.monotonic() < deadline:
+        with suppress(TimeoutError):
+            last = one.census()
+            if all(last[name] <= before[name] for name in before):
+                return
+        time.sleep(0.05)
+    assert last == before
 
 
 def warmed(one: Single) -> dict[str, int]:
