@@ -64,6 +64,7 @@ class Process:
         self.threads = ThreadManager(self.store, self.manager, self.states, most=settings.server.limits.threads)
         most = Policy(runs=settings.dialects.workflows.concurrent)
         self.engine = Engine(self.store, self.manager, settings.runs.prices, most)
+        self._conducts = kind == "server"  # a worker takes no more than it has room for, and nobody can ask it
         self.manager.sweeps += [Leftovers(self.store, settings.runs).sweep, self._deliveries.look]
         if sweeps:
             self.manager.sweeps.append(self.threads.sweep)
@@ -77,7 +78,8 @@ class Process:
             for agent in self.agents:
                 await agent.adapter.open()
             await self.manager.open()
-            await self.engine.open()
+            if self._conducts:
+                await self.engine.open()
             await self._deliveries.open()
             with Watchdog():
                 yield
@@ -92,6 +94,7 @@ class Process:
 
     async def drain(self) -> None:
         """Take no more work and let what runs end; returns when all has its end, or was given one."""
+        self.engine.leave()
         await self.manager.drain(self.settings.server.drain)
         await self.engine.close()
 

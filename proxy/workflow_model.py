@@ -57,6 +57,8 @@ class WorkflowRun(msgspec.Struct, frozen=True, kw_only=True):
     """Number of its last event."""
     cancel: bool = False
     """Set once somebody asked to cancel it."""
+    owner: str | None = None
+    """The process that conducts it, or did when it ended; None where any may."""
 
     @property
     def ended(self) -> bool:

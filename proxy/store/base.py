@@ -18,7 +18,8 @@ from proxy.model import Idempotency, Lifetime, Pause, Run, RunStatus, Thread, Th
 from proxy.store.claims import ClaimStore
 from proxy.store.contained import contains
 from proxy.store.native import AssistantStore, CronStore, StateStore
-from proxy.store.workflow import SessionStore, WorkflowStore
+from proxy.store.session import SessionStore
+from proxy.store.workflow import WorkflowStore
 
 KEY_AGE = 86400.0
 """Seconds that an idempotency key holds at least, whatever becomes of its run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.store.workflow import SessionQuery, appended, cleared, counted, patched
+from proxy.store.session import SessionQuery, appended, cleared, counted, patched
 from proxy.workflow_model import Said, Session, SessionMessage
 
 

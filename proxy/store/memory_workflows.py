@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -11,8 +11,20 @@ import msgspec
 from proxy.errors import NotFound
 from proxy.store.base import KEY_AGE
 from proxy.store.bells import Bells, bare, size_of
+from proxy.store.lease import Lease
 from proxy.store.memory_sessions import MemorySessions
-from proxy.store.workflow import MOST_SWEPT, Advance, EventPage, EventQuery, Start, check_numbers, rejoined
+from proxy.store.signals import ANY, Signals, Topic
+from proxy.store.workflow import (
+    MOST_SWEPT,
+    Advance,
+    EventPage,
+    EventQuery,
+    Standing,
+    Start,
+    check_numbers,
+    check_seats,
+    rejoined,
+)
 from proxy.workflow_model import SavedPlan, TakenResult, WorkflowEvent, WorkflowRun
 
 Name = tuple[str, str]
@@ -40,6 +52,9 @@ class UsedKey(msgspec.Struct, frozen=True):
 class MemoryWorkflows(MemorySessions):
     """The part of a store that keeps workflow runs, and lets them be followed."""
 
+    lease: Lease
+    signals: Signals
+
     def __init__(self) -> None:
         super().__init__()
         self._plans: dict[Name, tuple[SavedPlan, float]] = {}
@@ -56,13 +71,14 @@ class MemoryWorkflows(MemorySessions):
         known, _ = self._plans.get((tenant, plan_hash), (None, 0.0))
         return known
 
-    async def start_workflow(self, start: Start) -> WorkflowRun:
+    async def start_workflow(self, start: Start, *, most: int = 0) -> WorkflowRun:
         check_numbers(start.events)
-        run, asked = start.record, start.idempotency
+        run, asked = msgspec.structs.replace(start.record, owner=self.lease.owner), start.idempotency
         used = None if asked is None else self._workflow_keys.get((run.tenant, asked.key))
         if used is not None and asked is not None:
             known = await self.get_workflow(run.tenant, used.run_id)
             return rejoined(known, same=used.fingerprint == asked.fingerprint)
+        check_seats(sum(held.run.tenant == run.tenant for held in self._open()), most)
         if run.session_id is not None and await self.get_session(run.tenant, run.session_id) is None:
             raise NotFound(f"There is no session {run.session_id}.", param="session_id")
         await self.put_plan(start.plan)
@@ -83,7 +99,7 @@ class MemoryWorkflows(MemorySessions):
         check_numbers(change.events, change.run.last_seq)
         held = self._workflows.get((change.run.tenant, change.run.run_id))
         stored = None if held is None else change.over(held.run)
-        if held is None or stored is None:
+        if held is None or stored is None or change.run.owner != self.lease.owner:
             return None
         held.run = stored
         held.state = held.state if change.state is None else change.state
@@ -98,11 +114,35 @@ class MemoryWorkflows(MemorySessions):
         held = self._workflows.get((tenant, run_id))
         if held is not None and not held.run.ended:
             held.run = msgspec.structs.replace(held.run, cancel=True)
+            self.signals.ring([(Topic.WANTED, run_id)])
         return None if held is None else held.run
 
     async def open_workflows(self) -> list[WorkflowRun]:
-        found = [held.run for held in self._workflows.values() if not held.run.ended]
-        return sorted(found, key=lambda run: run.run_id)
+        return sorted((held.run for held in self._open()), key=lambda run: run.run_id)
+
+    def _open(self) -> Iterator[Held]:
+        return (held for held in self._workflows.values() if not held.run.ended)
+
+    async def claim_workflows(self, *, limit: int) -> list[WorkflowRun]:
+        lost = sorted(
+            (held for held in self._open() if held.run.owner != self.lease.owner), key=lambda one: one.run.run_id
+        )
+        for held in lost[:limit]:
+            held.run = msgspec.structs.replace(held.run, owner=self.lease.owner)
+        return [held.run for held in lost[:limit]]
+
+    async def release_workflow(self, run: WorkflowRun) -> None:
+        held = self._workflows.get((run.tenant, run.run_id))
+        if held is not None and not held.run.ended and held.run.owner == run.owner:
+            held.run = msgspec.structs.replace(held.run, owner=None)
+            self.signals.ring([(Topic.WANTED, ANY)])
+
+    async def standing_workflows(self) -> list[Standing]:
+        mine = [held for held in self._open() if held.run.owner == self.lease.owner]
+        return [
+            Standing(tenant=held.run.tenant, run_id=held.run.run_id, cancel=held.run.cancel, results=len(held.results))
+            for held in mine
+        ]
 
     async def take_results(self, tenant: str, run_id: str, results: Sequence[TakenResult]) -> bool:
         held = self._workflows.get((tenant, run_id))
@@ -110,6 +150,7 @@ class MemoryWorkflows(MemorySessions):
         if held is None or held.run.ended or len(new) < len(results) or new.keys() & held.results.keys():
             return False
         held.results |= new
+        self.signals.ring([(Topic.WANTED, run_id)])
         return True
 
     async def taken_results(self, tenant: str, run_id: str) -> list[TakenResult]:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
 
 from proxy.store import locks
-from proxy.store.workflow import SessionQuery, appended, cleared, counted, patched
+from proxy.store.session import SessionQuery, appended, cleared, counted, patched
 from proxy.store.workflow_tables import message_of, session_of, session_values
 from proxy.store.workflow_tables import messages as messages_table
 from proxy.store.workflow_tables import sessions as table

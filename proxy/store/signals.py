@@ -26,7 +26,9 @@ class Topic(StrEnum):
     THREAD = "t"
     """A run was made on a thread: both, as `made` writes and `made_on` reads them."""
     WORKFLOW = "w"
-    """A workflow run's log has grown, or somebody wants something of it: its id."""
+    """A workflow run's log has grown: its id."""
+    WANTED = "a"
+    """Somebody wants something of a workflow run: its id. With no name, one may have lost who conducted it."""
     CRONS = "s"
     """Crons have changed. Names nothing."""
 

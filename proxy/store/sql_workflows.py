@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from proxy.store import sessions, workflows
+from proxy.store import sessions, workflow_claims, workflows
 from proxy.store.bells import Bells
 from proxy.store.engine import Reader
-from proxy.store.workflow import Advance, EventPage, EventQuery, SessionQuery, Start, check_numbers
+from proxy.store.lease import Lease
+from proxy.store.session import SessionQuery
+from proxy.store.workflow import Advance, EventPage, EventQuery, Standing, Start, check_numbers
 from proxy.store.writer import Writer
 from proxy.workflow_model import (
     Said,
@@ -57,6 +59,7 @@ class SqlSessions:
 class SqlWorkflows(SqlSessions):
     """The part of a store that keeps workflow runs, and lets them be followed."""
 
+    lease: Lease
     _bells: Bells
 
     async def put_plan(self, plan: SavedPlan) -> None:
@@ -65,9 +68,9 @@ class SqlWorkflows(SqlSessions):
     async def get_plan(self, tenant: str, plan_hash: str) -> SavedPlan | None:
         return await self._reader.read(workflows.get_plan, tenant, plan_hash)
 
-    async def start_workflow(self, start: Start) -> WorkflowRun:
+    async def start_workflow(self, start: Start, *, most: int = 0) -> WorkflowRun:
         check_numbers(start.events)
-        return await self._writer.call(workflows.start, start)
+        return await self._writer.call(workflows.start, self.lease.owner, start, most)
 
     async def get_workflow(self, tenant: str, run_id: str) -> WorkflowRun | None:
         return await self._reader.read(workflows.get, tenant, run_id)
@@ -77,6 +80,8 @@ class SqlWorkflows(SqlSessions):
 
     async def advance(self, change: Advance) -> WorkflowRun | None:
         check_numbers(change.events, change.run.last_seq)
+        if change.run.owner != self.lease.owner:  # lost: the writer would look at the lease of now
+            return None
         stored = await self._writer.call(workflows.advance, change)
         if stored is not None:
             self._bells.ring(stored.run_id, change.events)
@@ -87,6 +92,15 @@ class SqlWorkflows(SqlSessions):
 
     async def open_workflows(self) -> list[WorkflowRun]:
         return await self._reader.read(workflows.unfinished)
+
+    async def claim_workflows(self, *, limit: int) -> list[WorkflowRun]:
+        return await self._writer.call(workflow_claims.claim, self.lease.owner, limit)
+
+    async def release_workflow(self, run: WorkflowRun) -> None:
+        await self._writer.call(workflow_claims.release, run)
+
+    async def standing_workflows(self) -> list[Standing]:
+        return await self._reader.read(workflow_claims.standing, self.lease.owner)
 
     async def take_results(self, tenant: str, run_id: str, results: Sequence[TakenResult]) -> bool:
         return await self._writer.call(workflows.take, tenant, run_id, results)

@@ -1,22 +1,21 @@
-"""The ports for what workflow runs keep: plans, runs with their events, tool results, and sessions.
+"""The port for what workflow runs keep: plans, runs with their events, tool results.
 
-Each backend implements them beside those of `proxy.store.base`, and `check_store` holds it to them.
+Each backend implements it beside those of `proxy.store.base`, and `check_store` holds it to it. Sessions have one of
+their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
-from proxy.errors import BadRequest, Conflict
-from proxy.model import Idempotency, new_id
+from proxy.errors import Conflict, TooMany
+from proxy.model import Idempotency
 from proxy.workflow_model import (
     Said,
     SavedPlan,
-    Session,
-    SessionMessage,
     TakenResult,
     WorkflowEvent,
     WorkflowRun,
@@ -29,8 +28,8 @@ PAGE_BYTES = 4 * 1024 * 1024
 
 MOST_SWEPT = 50
 """Runs that one sweep deletes at most."""
-METADATA = 64 * 1024
-"""Bytes that a session's metadata may have, as JSON."""
+LATER = 5.0
+"""Seconds after which it is worth asking again where too many runs are under way: they last."""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +52,8 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
     """What one transaction changes of a run.
 
     `run` is the record as it is to be, but its `last_seq` is that of the last event that its writer knows; the events
-    are numbered from there on. Its `cancel` is never written, for others set that.
+    are numbered from there on. Its `owner` is the process that writes; its `cancel` is never written, for others set
+    that.
     """
 
     run: WorkflowRun
@@ -70,8 +70,8 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
         return self.events[-1].seq if self.events else self.run.last_seq
 
     def over(self, known: WorkflowRun) -> WorkflowRun | None:
-        """The record that replaces this one; None where it has gone on since, or ended."""
-        if known.ended or known.last_seq != self.run.last_seq:
+        """The record that replaces this one; None where it has gone on since, or ended, or is another's."""
+        if known.ended or (known.last_seq, known.owner) != (self.run.last_seq, self.run.owner):
             return None
         return msgspec.structs.replace(
             known,
@@ -101,47 +101,21 @@ class EventPage(msgspec.Struct, frozen=True):
     open: bool
 
 
-class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which sessions to list, newest first."""
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """An open run as its conductor looks at it: what others want of it."""
 
     tenant: str
-    customer_id: str | None = None
-    limit: int = 50
-    offset: int = 0
-
-    def matches(self, session: Session) -> bool:
-        return session.tenant == self.tenant and self.customer_id in (None, session.customer_id)
+    run_id: str
+    cancel: bool = False
+    results: int = 0
+    """How many answers to tool calls were taken for it."""
 
 
-def counted(count: int, most: int) -> None:
-    """Raises `Conflict` where one session more is one too many."""
-    if most and count >= most:
-        raise Conflict(f"There are {most} sessions already; delete some.")
-
-
-def patched(session: Session, metadata: dict[str, Any], at: float) -> Session:
-    """With the metadata merged, key by key; None removes a key. Raises `BadRequest` where there is too much of it."""
-    merged = {name: value for name, value in {**session.metadata, **metadata}.items() if value is not None}
-    if len(msgspec.json.encode(merged)) > METADATA:
-        raise BadRequest(f"The metadata of a session has at most {METADATA} bytes.", param="metadata")
-    return msgspec.structs.replace(session, metadata=merged, updated_at=at)
-
-
-def cleared(session: Session, at: float) -> Session:
-    """Without messages."""
-    return msgspec.structs.replace(session, message_count=0, size=0, updated_at=at)
-
-
-def appended(session: Session, said: Said, most: int) -> tuple[Session, SessionMessage]:
-    """With one more message, and that message. Raises `Conflict` where it would be larger than `most` bytes."""
-    size = session.size + len(bytes(said.content))
-    if most and size > most:
-        raise Conflict(f"A session holds at most {most} bytes; clear it, or go on in another.")
-    seq = session.message_count + 1
-    message = SessionMessage(
-        message_id=new_id(), seq=seq, role=said.role, content=said.content, run_id=said.run_id, created_at=said.at
-    )
-    return msgspec.structs.replace(session, message_count=seq, size=size, updated_at=said.at), message
+def check_seats(taken: int, most: int) -> None:
+    """Raises `TooMany` where a tenant has as many runs under way as it may have (0: no bound)."""
+    if most and taken >= most:
+        reason = f"There are {most} workflow runs under way already; let some end, or cancel some."
+        raise TooMany(reason, retry_after=LATER)
 
 
 def check_numbers(events: Sequence[WorkflowEvent], after: int = 0) -> None:
@@ -168,12 +142,14 @@ class WorkflowStore(Protocol):
 
     async def get_plan(self, tenant: str, plan_hash: str) -> SavedPlan | None: ...
 
-    async def start_workflow(self, start: Start) -> WorkflowRun:
-        """Store a new run durably and return it, or the one that came with this idempotency key before, as it is now.
+    async def start_workflow(self, start: Start, *, most: int = 0) -> WorkflowRun:
+        """Store a new run durably and return it, which is this process's (`owner`); or the one that came with this
+        idempotency key before, as it is now.
 
         A key holds as long as its run, and 24 hours at least, within the tenant: whoever wants it narrower puts more
-        into it. Raises `Conflict` if it came with another fingerprint or its run was deleted, and `NotFound` for a
-        session that is not there; nothing is stored then. Raises `ValueError` as `advance` does.
+        into it. Raises `Conflict` if it came with another fingerprint or its run was deleted, `NotFound` for a session
+        that is not there, and `TooMany` if its tenant has `most` open runs already (0: no bound), in all processes
+        together; nothing is stored then. Raises `ValueError` as `advance` does.
         """
         ...
 
@@ -187,21 +163,35 @@ class WorkflowStore(Protocol):
         """Append events, and change the record and what belongs to it, in one transaction; then wake the followers.
 
         Returns the record as it is stored. None, and nothing changes, if `change.run.last_seq` is not the number of
-        the last event, or the run has ended or is gone: of several writers that know the same, one goes on. Raises
-        `ValueError` for events that are not numbered on from there.
+        the last event, the run has ended or is gone, or is not this process's as `change.run.owner`: of several writers
+        that know the same, one goes on. Raises `LeaseLost` as well where that is found out only now, and `ValueError`
+        for events that are not numbered on from there.
         """
         ...
 
     async def cancel_workflow(self, tenant: str, run_id: str) -> WorkflowRun | None:
-        """Set `cancel`, unless the run has ended. The record as it is then; None if there is none."""
+        """Unless the run has ended, set `cancel` and tell its owner. Returns the record; None if there is none."""
         ...
 
     async def open_workflows(self) -> list[WorkflowRun]:
         """The runs of all tenants that have not ended, oldest first."""
         ...
 
+    async def claim_workflows(self, *, limit: int) -> list[WorkflowRun]:
+        """Open runs that nobody conducts, now this process's, the oldest first: they were released, or their process
+        is gone. Of two processes that look at once, one gets a run."""
+        ...
+
+    async def release_workflow(self, run: WorkflowRun) -> None:
+        """Let others take up an open run of this process, and tell them."""
+        ...
+
+    async def standing_workflows(self) -> list[Standing]:
+        """The open runs of this process."""
+        ...
+
     async def take_results(self, tenant: str, run_id: str, results: Sequence[TakenResult]) -> bool:
-        """Store the answers to tool calls durably, all of them or none.
+        """Store the answers to tool calls durably, all of them or none, and tell the run's owner.
 
         False, and nothing is stored, if one of the calls has its answer already or comes twice, or the run is not
         there or has ended."""
@@ -237,43 +227,4 @@ class WorkflowStore(Protocol):
         """Delete a bounded number of ended runs with all that belongs to them: those older than `before` (seconds
         since 1970), and those beyond the newest `keep` (0: no bound). Then plans that no run uses and nobody has asked
         for since, and idempotency keys that have outlived their runs and their time. False if there were no runs."""
-        ...
-
-
-class SessionStore(Protocol):
-    """Sessions and their messages."""
-
-    async def insert_session(self, session: Session, *, most: int = 0) -> None:
-        """Store a new one durably. Raises `Conflict` if its tenant has `most` already (0: no bound)."""
-        ...
-
-    async def get_session(self, tenant: str, session_id: str) -> Session | None: ...
-
-    async def patch_session(self, tenant: str, session_id: str, metadata: dict[str, Any], at: float) -> Session | None:
-        """Merge into the metadata, key by key; None removes a key. None if there is no such session.
-
-        Raises `BadRequest` if it had more than `METADATA` bytes then."""
-        ...
-
-    async def clear_session(self, tenant: str, session_id: str, at: float) -> Session | None:
-        """Delete its messages; the next one is number 1 again. None if there is no such session."""
-        ...
-
-    async def delete_session(self, tenant: str, session_id: str) -> bool:
-        """With its messages. False if there is none."""
-        ...
-
-    async def find_sessions(self, query: SessionQuery) -> list[Session]: ...
-
-    async def append_message(
-        self, tenant: str, session_id: str, said: Said, *, most: int = 0
-    ) -> tuple[Session, SessionMessage] | None:
-        """Append a message, numbered one above the last, and return it with the session as it is then.
-
-        Raises `Conflict` if the contents of the session would have more than `most` bytes (0: no bound). None if there
-        is no such session."""
-        ...
-
-    async def messages(self, tenant: str, session_id: str) -> list[SessionMessage]:
-        """All messages, in the order in which they were appended."""
         ...

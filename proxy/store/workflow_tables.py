@@ -136,6 +136,7 @@ def workflow_values(run: WorkflowRun) -> dict[str, Any]:
         "input": bytes(run.input),
         "overrides": bytes(run.overrides),
         "cancel": run.cancel,
+        "owner": run.owner,
         **changing_values(run),
     }
 
@@ -165,6 +166,7 @@ def workflow_of(row: Row[Any]) -> WorkflowRun:
         summary=NULL if row.summary is None else Raw(row.summary),
         last_seq=row.last_seq,
         cancel=row.cancel,
+        owner=row.owner,
     )
 
 

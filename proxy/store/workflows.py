@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Raw
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -23,12 +24,22 @@ from sqlalchemy import (
 
 from proxy.errors import NotFound
 from proxy.model import Idempotency
-from proxy.store import sessions
+from proxy.store import locks, sessions
 from proxy.store.base import KEY_AGE
 from proxy.store.bells import size_of
+from proxy.store.pages import within
 from proxy.store.ringing import tell
 from proxy.store.signals import Topic
-from proxy.store.workflow import MOST_SWEPT, PAGE_BYTES, Advance, EventPage, EventQuery, Start, rejoined
+from proxy.store.workflow import (
+    MOST_SWEPT,
+    PAGE_BYTES,
+    Advance,
+    EventPage,
+    EventQuery,
+    Start,
+    check_seats,
+    rejoined,
+)
 from proxy.store.workflow_tables import (
     OPEN_WORDS,
     RECORD,
@@ -50,6 +61,10 @@ WORKFLOW = workflows.c
 PLAN = plans.c
 RESULT = results.c
 KEY = keys.c
+OPEN = WORKFLOW.status.in_(OPEN_WORDS)
+NEAR = 250
+"""So close to its bound a tenant's runs are counted by one process at a time; farther from it, what others are just
+storing makes no difference."""
 Text = str | ColumnElement[str]
 
 
@@ -73,10 +88,15 @@ def get_plan(connection: Connection, tenant: str, plan_hash: str) -> SavedPlan |
     return None if body is None else SavedPlan(tenant=tenant, plan_hash=plan_hash, body=Raw(body))
 
 
-def start(connection: Connection, new: Start) -> WorkflowRun:
+def start(connection: Connection, me: str, new: Start, most: int) -> WorkflowRun:
     """See `WorkflowStore.start_workflow`."""
-    run, idempotency = new.record, new.idempotency
-    if idempotency is not None and (used := _used(connection, run.tenant, idempotency)) is not None:
+    run, idempotency = replace(new.record, owner=me), new.idempotency
+    used = _used(connection, run.tenant, idempotency)
+    if used is None and most and (open_runs := _open(connection, run.tenant, most)) >= most:
+        used = _used(connection, run.tenant, idempotency)  # another process may have made it meanwhile
+        if used is None:
+            check_seats(open_runs, most)
+    if used is not None:
         return used
     if run.session_id is not None and sessions.get(connection, run.tenant, run.session_id) is None:
         raise NotFound(f"There is no session {run.session_id}.", param="session_id")
@@ -90,7 +110,19 @@ def start(connection: Connection, new: Start) -> WorkflowRun:
     return run
 
 
-def _used(connection: Connection, tenant: str, asked: Idempotency) -> WorkflowRun | None:
+def _open(connection: Connection, tenant: str, most: int) -> int:
+    """How many open runs a tenant has; near the bound, no other process makes one until the transaction is over."""
+    counted = select(func.count()).select_from(workflows).where(WORKFLOW.tenant == tenant, OPEN)
+    count = connection.execute(counted).scalar() or 0
+    if count < most - NEAR:
+        return count
+    locks.alone(connection, "workflows", tenant)
+    return connection.execute(counted).scalar() or 0
+
+
+def _used(connection: Connection, tenant: str, asked: Idempotency | None) -> WorkflowRun | None:
+    if asked is None:
+        return None
     used = connection.execute(select(keys).where(KEY.tenant == tenant, KEY.key == asked.key)).first()
     if used is None:
         return None
@@ -147,14 +179,14 @@ def _append(connection: Connection, run_id: str, new: Sequence[WorkflowEvent]) -
 
 
 def cancel(connection: Connection, tenant: str, run_id: str) -> WorkflowRun | None:
-    mine = is_workflow(tenant, run_id) & WORKFLOW.status.in_(OPEN_WORDS)
-    connection.execute(update(workflows).where(mine).values(cancel=True))
-    tell(connection, Topic.WORKFLOW, run_id)
+    mine = is_workflow(tenant, run_id) & OPEN
+    if connection.execute(update(workflows).where(mine).values(cancel=True)).rowcount:
+        tell(connection, Topic.WANTED, run_id)
     return get(connection, tenant, run_id)
 
 
 def unfinished(connection: Connection) -> list[WorkflowRun]:
-    asked = select(*RECORD).where(WORKFLOW.status.in_(OPEN_WORDS)).order_by(WORKFLOW.run_id)
+    asked = select(*RECORD).where(OPEN).order_by(WORKFLOW.run_id)
     return [workflow_of(row) for row in connection.execute(asked)]
 
 
@@ -172,7 +204,7 @@ def take(connection: Connection, tenant: str, run_id: str, new: Sequence[TakenRe
     count = connection.execute(select(func.count()).select_from(results).where(mine)).scalar() or 0
     if rows := [_result_row(run_id, count + place, result) for place, result in enumerate(new)]:
         connection.execute(insert(results), rows)
-        tell(connection, Topic.WORKFLOW, run_id)
+        tell(connection, Topic.WANTED, run_id)
     return True
 
 
@@ -210,7 +242,9 @@ def page(connection: Connection, query: EventQuery) -> EventPage:
     asked = asked.where(events.c.run_id == query.run_id, events.c.seq > query.after)
     found: list[WorkflowEvent] = []
     size = 0
-    with connection.execute(asked.order_by(events.c.seq).limit(size_of(query))) as rows:
+    asked = asked.order_by(events.c.seq).limit(size_of(query))
+    bytes_of = func.length(events.c.body) + (func.coalesce(func.length(contents.c.body), 0) if query.contents else 0)
+    with connection.execute(within(connection, asked, events.c.seq, bytes_of, PAGE_BYTES)) as rows:
         for row in rows:
             found.append(event_of(row))
             size += len(row.body) + len(row.content or b"")
@@ -236,7 +270,7 @@ def sweep(connection: Connection, before: float, keep: int) -> int:
 
 def _spare(connection: Connection, before: float, keep: int) -> list[tuple[str, str]]:
     """Tenant and id of the oldest ended runs that may go, at most `MOST_SWEPT`."""
-    ended = WORKFLOW.status.not_in(OPEN_WORDS)
+    ended = ~OPEN
     beyond = 0
     if keep:
         beyond = (connection.execute(select(func.count()).select_from(workflows).where(ended)).scalar() or 0) - keep

@@ -11,7 +11,7 @@ from msgspec import Raw
 from proxy.errors import BadRequest, Conflict
 from proxy.model import new_id
 from proxy.store.base import Store
-from proxy.store.workflow import METADATA, SessionQuery
+from proxy.store.session import METADATA, SessionQuery
 from proxy.testing.runs import Promise
 from proxy.workflow_model import Said, Session
 

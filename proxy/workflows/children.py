@@ -42,6 +42,11 @@ class Children:
         """The server goes down, and ends all runs."""
         return self._manager.draining
 
+    @property
+    def any(self) -> bool:
+        """Some are under way."""
+        return bool(self._live)
+
     def send(self, task: Task, errand: Errand, hearing: Hearing) -> None:
         work = asyncio.create_task(carry_out(self._manager, errand, partial(self._tell, task, errand)))
         self._live[task] = Live(errand, hearing, work)

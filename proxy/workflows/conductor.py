@@ -7,8 +7,8 @@ without an end, and the next server goes on.
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -21,18 +21,19 @@ from proxy.events import FINAL, Event, ReasoningDelta, TextDelta, ToolCallDelta
 from proxy.runs.manager import RunManager
 from proxy.settings import Price
 from proxy.store.workflow import WorkflowStore
-from proxy.workflow_model import WorkflowStatus
+from proxy.workflow_model import TakenResult, WorkflowRun, WorkflowStatus
 from proxy.workflows.accounts import Accounts
-from proxy.workflows.asks import open_talk, words_of
+from proxy.workflows.asks import words_of
 from proxy.workflows.board import Policy
 from proxy.workflows.children import Children
 from proxy.workflows.closing import end, give, problem
 from proxy.workflows.compile import Plan
 from proxy.workflows.errands import Errand, errand_of, names_of
 from proxy.workflows.faults import Broken, Cause, Fault
-from proxy.workflows.hearing import Hearing
+from proxy.workflows.hearing import Hearing, Words
 from proxy.workflows.ledger import Ledger, Overtaken
-from proxy.workflows.memory import Given, Memory, Talk, item_name, pack
+from proxy.workflows.memory import Given, Memory, fitting, item_name, pack
+from proxy.workflows.notes import Notes
 from proxy.workflows.prompts import Call
 from proxy.workflows.scheduling import Schedule
 from proxy.workflows.tasks import (
@@ -44,19 +45,18 @@ from proxy.workflows.tasks import (
     Resume,
     RunCanceled,
     RunFailed,
-    RunState,
     RunSucceeded,
     Start,
     Stop,
     Task,
 )
-from proxy.workflows.turning import Turned, broken_off, turned
+from proxy.workflows.turning import Turned, broken_off, is_lost, turned
 from proxy.workflows.values import packed
 
 logger = structlog.get_logger(__name__)
 
-GATHER = 0.02
-"""Seconds that pieces of text wait for others."""
+ATTEMPTS = 3
+"""How often a task is asked anew because other processes have lost its child."""
 PIECES = (TextDelta, ReasoningDelta, ToolCallDelta)
 DESERTED = Fault(code=Cause.CANCELED.value, message="Nothing needs this node any more.")
 
@@ -83,11 +83,21 @@ class Conductor:
         self._children = Children(desk.manager, self._tell)
         self._deserted: set[str] = set()
         """Nodes that waited for their caller when they were stopped."""
-        self._notes: list[Callable[[], None]] = []
-        self._rung, self._urgent = asyncio.Event(), asyncio.Event()
+        self._notes = Notes()
         self._after: list[Callable[[], None]] = []
         """What is done once all that was decided is stored."""
-        self._closing = False
+        self._lost: Counter[Task] = Counter()
+        """How often the child of a task was lost."""
+        self._leaving = self._closing = False
+        self.cancelled = False
+        """Somebody wants the run to end."""
+        self.results = 0
+        """How many answers of its caller have come to it."""
+
+    @property
+    def run(self) -> WorkflowRun:
+        """The record, as it was stored last."""
+        return self._ledger.run
 
     async def conduct(self, answers: Mapping[Task, dict[str, Given]]) -> None:
         """To the end of the run, or until the server goes down; `answers` came before it was taken up again."""
@@ -95,61 +105,43 @@ class Conductor:
             self._apply(self._schedule.begin(time.time()))
             for talk in list(self._accounts.talks.values()):
                 self._answer(talk.task, answers.get(talk.task, {}))
-            if self._ledger.run.cancel:
+            if self.run.cancel:
                 self._cancel()
             await self._flush()
-            while not (self._schedule.ended or self._closing):
-                await self._listen()
+            while not (self._schedule.ended or self._goes):
+                await self._notes.wait(self._schedule.wake_at)
                 self._read()
                 await self._flush()
         except Overtaken:
-            logger.warning("a workflow run was taken over or deleted", run_id=self._ledger.run.run_id)
+            logger.warning("a workflow run was taken over or deleted", run_id=self.run.run_id)
         finally:
             self._children.drop_all()
 
+    @property
+    def _goes(self) -> bool:
+        return self._closing or (self._leaving and not self._children.any)
+
+    def leave(self) -> None:
+        """The server will go down: ask no more, and end when what was asked has ended."""
+        self._leaving = True
+        self._notes.post(lambda: None)
+
     def close(self) -> None:
-        """The server goes down."""
+        """The server goes down, or the run is another's now."""
         self._closing = True
-        self.post(lambda: None)
+        self._notes.post(lambda: None)
 
     def cancel(self) -> None:
-        """Somebody wants the run to end."""
-        self.post(self._cancel)
+        self.cancelled = True
+        self._notes.post(self._cancel)
 
-    def open_talk(self, node: str, step: int, request_id: str, calls: Sequence[str]) -> Talk:
-        """What waits for these results. Raises `NotFound` if the node waits for none, `Conflict` if for others."""
-        return open_talk(self._accounts.talks.values(), node, (step, request_id), calls)
-
-    def answer(self, task: Task, given: dict[str, Given]) -> asyncio.Future[bool]:
-        """Results that have been taken; tells, once they are logged, if the run waits for more: never if it ends."""
-        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-        def take() -> None:
-            self._answer(task, given)
-            waits = self._schedule.state is RunState.WAITING
-            self._after.append(lambda: _tell(told, waits))
-
-        self.post(take)
-        return told
-
-    def post(self, note: Callable[[], None], *, urgent: bool = True) -> None:
-        self._notes.append(note)
-        self._rung.set()
-        if urgent:
-            self._urgent.set()
-
-    async def _listen(self) -> None:
-        """Wait for notes, or until the schedule has something to do."""
-        wake = self._schedule.wake_at
-        if await _heard(self._rung, None if wake is None else max(wake - time.time(), 0.0)):
-            await _heard(self._urgent, GATHER)
+    def take(self, results: Sequence[TakenResult]) -> None:
+        """All answers that were taken for the run so far."""
+        self.results = len(results)
+        self._notes.post(partial(self._take, results))
 
     def _read(self) -> None:
-        self._rung.clear()
-        self._urgent.clear()
-        notes, self._notes = self._notes, []
-        for note in notes:
-            note()
+        self._notes.read()
         wake, now = self._schedule.wake_at, time.time()
         if wake is not None and wake <= now:
             self._apply(self._schedule.tick(now))
@@ -169,9 +161,9 @@ class Conductor:
 
     def _ask(self, task: Task) -> None:
         """Start the child run of a task."""
-        if self._closing or task not in self._calls:
+        if self._closing or self._leaving or task not in self._calls:
             return
-        run, call = self._ledger.run, self._calls[task]
+        run, call = self.run, self._calls[task]
         talk = self._accounts.talks.get(task)
         errand = errand_of(names_of(run.run_id, task), run.tenant, call, talk)
         hearing = Hearing(task.node, call.model, errand.run_id, self._accounts, stream=call.stream or run.stream)
@@ -181,13 +173,16 @@ class Conductor:
 
     def _tell(self, task: Task, errand: Errand, events: Sequence[Event]) -> None:
         urgent = not all(isinstance(event, PIECES) for event in events)
-        self.post(partial(self._hear, task, errand, events), urgent=urgent)
+        self._notes.post(partial(self._hear, task, errand, events), urgent=urgent)
 
     def _hear(self, task: Task, errand: Errand, events: Sequence[Event]) -> None:
         live = self._children.of(task, errand)
         if live is None:
             return
         for event in events:
+            if is_lost(event, draining=self._children.draining) and self._lost[task] < ATTEMPTS:
+                self._ask_anew(task, live.hearing.finish(event))
+                return
             if isinstance(event, FINAL):
                 turn = turned(live.errand, live.hearing, event, draining=self._children.draining)
                 self._children.end(task)
@@ -198,6 +193,13 @@ class Conductor:
                 self._children.drop(task)
                 self._turn(task, turn)
                 return
+
+    def _ask_anew(self, task: Task, words: Words) -> None:
+        """The child of a task was lost with its process; `words` say what became of it."""
+        self._lost[task] += 1
+        self._children.end(task)
+        self._write(words)
+        self._after.append(partial(self._ask, task))
 
     def _turn(self, task: Task, turn: Turned | None) -> None:
         """A child run has ended; None where the server goes down and the node is asked again by the next one."""
@@ -221,7 +223,13 @@ class Conductor:
             self._ledger.keep(item_name(task), packed(turn.value, self._desk.policy.bounds))
         self._apply(decisions)
 
-    def _answer(self, task: Task, given: dict[str, Given]) -> None:
+    def _take(self, results: Sequence[TakenResult]) -> None:
+        """Hand out the answers that are new."""
+        for talk in list(self._accounts.talks.values()):
+            if given := fitting(results, talk):
+                self._answer(talk.task, given)
+
+    def _answer(self, task: Task, given: Mapping[str, Given]) -> None:
         """Results of a caller's tools have come."""
         talk = self._accounts.talks.get(task)
         if talk is None or self._schedule.ended:
@@ -283,18 +291,3 @@ class Conductor:
     def _forget(self, task: Task) -> None:
         self._calls.pop(task, None)
         self._accounts.talks.pop(task, None)
-
-
-async def _heard(bell: asyncio.Event, seconds: float | None) -> bool:
-    """Wait for a bell; False after these seconds (None: never)."""
-    try:
-        async with asyncio.timeout(seconds):
-            await bell.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
-def _tell(told: asyncio.Future[bool], waits: bool) -> None:
-    if not told.done():
-        told.set_result(waits)

@@ -129,6 +129,7 @@ async def order_of(manager: RunManager, errand: Errand) -> Order:
         input=_input(errand, published, pause),
         choices=Choices(metadata=dict(errand.names), on_disconnect="continue"),
         pause=pause,
+        group=errand.names["workflow_run_id"],
     )
 
 

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 import proxy.wire.workflow as wire
-from proxy.errors import Unavailable
+from proxy.errors import LeaseLost, Unavailable
 from proxy.store.workflow import Advance, WorkflowStore
 from proxy.wire.workflow_parts import Artifact, Info
 from proxy.workflow_model import Said, WorkflowEvent, WorkflowRun
@@ -119,6 +119,8 @@ class Ledger:
                 stored = await self._store.advance(change)
                 if stored is None and doubtful:
                     stored = await self._known(change)
+            except LeaseLost:
+                raise Overtaken from None
             except Unavailable as error:
                 logger.warning("a workflow run could not be stored yet", run_id=self.run.run_id, error=error.code)
                 doubtful = True
@@ -132,4 +134,6 @@ class Ledger:
     async def _known(self, change: Advance) -> WorkflowRun | None:
         """The record, if an attempt that seemed to fail has written this change after all."""
         known = await self._store.get_workflow(change.run.tenant, change.run.run_id)
-        return known if known is not None and known.last_seq == change.last_seq else None
+        if known is None or (known.last_seq, known.owner) != (change.last_seq, change.run.owner):
+            return None
+        return known

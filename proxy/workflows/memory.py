@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import Struct
 
@@ -87,7 +89,7 @@ def items_in(outputs: dict[str, bytes]) -> dict[tuple[str, int], bytes]:
     return found
 
 
-def fitting(results: list[TakenResult], talk: Talk) -> dict[str, Given]:
+def fitting(results: Sequence[TakenResult], talk: Talk) -> dict[str, Given]:
     """The answers to a talk's open calls among all that were taken."""
     asked = {call.call_id for call in talk.open}
     return {

@@ -9,7 +9,7 @@ import msgspec
 
 from proxy.errors import NotFound
 from proxy.model import new_id
-from proxy.store.workflow import SessionQuery, SessionStore, patched
+from proxy.store.session import SessionQuery, SessionStore, patched
 from proxy.workflow_model import Said, Session, SessionMessage
 
 __all__ = ["SessionQuery", "Sessions"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 import proxy.wire.workflow as wire
-from proxy.events import Cancelled, Completed, Failed, Final, Paused, PendingCall
+from proxy.events import Cancelled, Completed, Event, Failed, Final, Paused, PendingCall
 from proxy.messages import Function, Message, ToolCall
-from proxy.runs.verdicts import GOING_DOWN
+from proxy.runs.verdicts import GOING_DOWN, LOST
 from proxy.wire.workflow_asks import asked
 from proxy.wire.workflow_parts import Call, ToolCalled, Waiting
 from proxy.wire.workflow_parts import PendingCall as Pending
@@ -35,6 +35,11 @@ class Turned(Struct, frozen=True, kw_only=True):
     asks: Talk | None = None
     """Of no task, and as of no time yet."""
     value: Any = None
+
+
+def is_lost(event: Event, *, draining: bool) -> TypeGuard[Failed]:
+    """A child's process was lost or goes down, and it is another than this one: it is asked anew."""
+    return isinstance(event, Failed) and event.code in (GOING_DOWN.code, LOST.code) and not draining
 
 
 def turned(errand: Errand, hearing: Hearing, final: Final, *, draining: bool) -> Turned | None:

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import Raw
 
@@ -15,7 +16,7 @@ from proxy.store.sqlite import SqliteStore
 from proxy.store.tables import metadata
 from proxy.store.workflow import Advance, EventQuery
 from proxy.testing.workflows import LATER, events_from, followed, new_workflow, seqs, start_of, went_on
-from proxy.workflow_model import Said, Session, TakenResult, WorkflowStatus
+from proxy.workflow_model import Said, Session, TakenResult, WorkflowRun, WorkflowStatus
 from tests.store.files import on
 
 RESULT = TakenResult(node_id="a", step=0, call_id="c", body=Raw(b'{"output":"x"}'))
@@ -24,7 +25,7 @@ RESULT = TakenResult(node_id="a", step=0, call_id="c", body=Raw(b'{"output":"x"}
 def test_a_waiting_run_is_there_after_a_restart_and_goes_on(tmp_path: Path) -> None:
     session = Session(session_id=new_id())
     run = new_workflow(session_id=session.session_id)
-    kept: list[object] = []
+    kept: list[WorkflowRun] = []
 
     async def before(store: SqliteStore) -> None:
         await store.insert_session(session)
@@ -37,8 +38,8 @@ def test_a_waiting_run_is_there_after_a_restart_and_goes_on(tmp_path: Path) -> N
         kept.append(waiting)
 
     async def after(store: SqliteStore) -> None:
-        [found] = await store.open_workflows()
-        assert found == kept[0]
+        [found] = await store.claim_workflows(limit=10)
+        assert found == msgspec.structs.replace(kept[0], owner=store.lease.owner)
         assert await store.workflow_state("default", run.run_id) == b"state"
         assert await store.node_outputs("default", run.run_id) == {"x": b"1"}
         assert await store.taken_results("default", run.run_id) == [RESULT]
@@ -85,10 +86,11 @@ def test_a_step_that_cannot_be_stored_whole_leaves_nothing(tmp_path: Path) -> No
         await store.start_workflow(start_of(run, state=b"old"))
 
     async def after(store: SqliteStore) -> None:
-        step = Advance(run=run, events=events_from(1, "a", "b"), state=b"new", outputs={"x": b"1"})
+        [known] = await store.claim_workflows(limit=1)
+        step = Advance(run=known, events=events_from(1, "a", "b"), state=b"new", outputs={"x": b"1"})
         with pytest.raises(Unavailable):
             await store.advance(step)
-        assert await store.get_workflow("default", run.run_id) == run
+        assert await store.get_workflow("default", run.run_id) == known
         assert await store.workflow_state("default", run.run_id) == b"old"
         assert await store.node_outputs("default", run.run_id) == {}
 

@@ -23,8 +23,8 @@ async def left(settings: Runs) -> list[float]:
     store, now = MemoryStore(), time.time()
     runs = {age: new_workflow() for age in AGES}
     for age, run in runs.items():
-        await store.start_workflow(start_of(run))
-        over = msgspec.structs.replace(run, status=WorkflowStatus.FAILED, updated_at=now - age)
+        begun = await store.start_workflow(start_of(run))
+        over = msgspec.structs.replace(begun, status=WorkflowStatus.FAILED, updated_at=now - age)
         assert await store.advance(Advance(run=over, events=events_from(1, "run_failed")))
     await store.start_workflow(start_of(new_workflow(updated_at=0.0)))
     sweeper = Leftovers(store, settings)
