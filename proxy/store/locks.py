@@ -5,10 +5,10 @@ A store that nobody shares needs none: there they can always be had.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ARRAY, ColumnElement, Connection, Text, func, literal, select
 
 from proxy.errors import ProxyError
 
@@ -20,6 +20,16 @@ class Held(ProxyError):
 def try_thread(connection: Connection, tenant: str, thread_id: str) -> bool:
     """Keep others from holding the thread: a run of it may be made or started. Those who do that share the lock."""
     return _try(connection, func.pg_try_advisory_xact_lock_shared, of_thread(tenant, thread_id))
+
+
+def try_threads(connection: Connection, threads: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
+    """Those of these threads, by tenant and id, of which the same can be said."""
+    if connection.dialect.name != "postgresql" or not threads:
+        return threads
+    names = {of_thread(*thread): thread for thread in threads}
+    name = func.unnest(literal(sorted(names), ARRAY(Text))).column_valued("name")
+    asked = select(name).where(func.pg_try_advisory_xact_lock_shared(key_of(name)))
+    return {names[had] for had in connection.execute(asked).scalars()}
 
 
 def try_count(connection: Connection, tenant: str, agent: str) -> bool:
@@ -35,10 +45,10 @@ def alone(connection: Connection, *names: str) -> None:
 
 def of_thread(tenant: str, thread_id: str) -> str:
     """What the lock of a thread is called."""
-    return f"t:{tenant}:{thread_id}"
+    return f"t:{len(tenant)}:{tenant}:{thread_id}"
 
 
-def key_of(name: str) -> ColumnElement[int]:
+def key_of(name: str | ColumnElement[str]) -> ColumnElement[int]:
     """The number that stands for a name, in this schema."""
     return func.hashtextextended(func.concat(func.current_schema(), ":", name), 0)
 

@@ -156,12 +156,9 @@ def start(connection: Connection, me: str, chosen: Sequence[Name]) -> list[Run]:
     """Those of them that nobody else has taken meanwhile, under way now, in the order given."""
     known = RUN.tenant, RUN.run_id, RUN.thread_id, RUN.temporary, RUN.status, RUN.owner
     rows = connection.execute(select(*known).where(named(chosen)).with_for_update(skip_locked=True)).all()
-    free = [
-        (row.tenant, row.run_id)
-        for row in rows
-        if (row.status, row.owner) == ("pending", None)
-        and (row.temporary or locks.try_thread(connection, row.tenant, row.thread_id))
-    ]
+    waiting = [row for row in rows if (row.status, row.owner) == ("pending", None)]
+    had = locks.try_threads(connection, {(row.tenant, row.thread_id) for row in waiting if not row.temporary})
+    free = [(row.tenant, row.run_id) for row in waiting if row.temporary or (row.tenant, row.thread_id) in had]
     if not free:
         return []
     begun = {"status": "running", "owner": me, "updated_at": time.time()}
