@@ -30,7 +30,7 @@
     ├── RunLimit              500
     ├── RunTimeout            504
     ├── LogTrimmed            410
-    ├── LeaseLost
+    ├── LeaseLost             503
     └── ConfigError
 
 The text of a `ProxyError` may be shown to a client; no secret, URL or foreign text belongs in it.
@@ -271,6 +271,10 @@ class LogTrimmed(ProxyError):
 
 class LeaseLost(ProxyError):
     """The run belongs to another worker now."""
+
+    status = 503
+    code = "unavailable"
+    retryable = True
 
 
 class ConfigError(ProxyError):

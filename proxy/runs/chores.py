@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 import structlog
 
 from proxy.errors import ProxyError
+
+PAUSE = 1.0
+"""Seconds from a failure to the next attempt."""
 
 logger = structlog.get_logger(__name__)
 
@@ -24,6 +27,18 @@ class Chores:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda done: work.close())  # it never began if the task was cancelled at once
         return task
+
+    def keep(self, work: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
+        """Work that goes on by itself, and is begun again whatever makes it fail."""
+        return self.add(self._again(work))
+
+    async def _again(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        while True:
+            try:
+                return await work()
+            except Exception:
+                logger.exception("work on the side failed")
+                await asyncio.sleep(PAUSE)
 
     async def done(self) -> None:
         """Wait for all that has begun."""

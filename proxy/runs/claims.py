@@ -74,7 +74,7 @@ class Room:
 
 class Claims:
     """`wanted` tells which agents to claim for. `begin` gets each run that was claimed, and tells what to wait for
-    until its room is free again; None where it took none."""
+    until its room is free again; None where it took none. What ends in a `ProxyError` is put back."""
 
     def __init__(
         self,
@@ -153,10 +153,15 @@ class Claims:
             self.give_back(run)
         elif (done := self._begin(run)) is not None:
             self._room.take(run.agent)
-            done.add_done_callback(lambda _: self._over(run.agent))
+            done.add_done_callback(lambda done: self._over(run, done))
 
-    def _over(self, agent: str) -> None:
-        self._room.free(agent)
+    def _over(self, run: Run, done: asyncio.Future[Run | None]) -> None:
+        self._room.free(run.agent)
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, ProxyError):
+            self.give_back(run)
+        elif error is not None:
+            logger.error("a run could not be begun", run_id=run.run_id, exc_info=error)
         if self._short:
             self.ring()
 

@@ -73,7 +73,6 @@ class RunManager:
         self.watch = self._admission.watch
         self._work = Chores()
         """What goes on for as long as the process serves."""
-        self._claiming: asyncio.Task[None] | None = None
 
     @property
     def draining(self) -> bool:
@@ -98,18 +97,18 @@ class RunManager:
     async def open(self) -> None:
         """Be one of those that share the store, or close what an earlier process left unfinished; begin to work."""
         await self._leases.open()
-        work: list[Coroutine[None, None, None]] = [self._cancels.run()]
+        work: list[Callable[[], Coroutine[None, None, None]]] = [self._cancels.run]
         if self._store.shared:
-            work += [self._leases.run(), self._reaper.run(), self.watch.run()]
+            work += [self._leases.run, self._reaper.run, self.watch.run]
         else:
             for (tenant, agent), count in (await self._store.waiting()).items():
                 self._live.slots.add(tenant, agent, count)
             await self._reaper.open()
         sweeps: list[Sweep] = [self._reaper.desert, *self.sweeps]
-        work.append(Sweeper(self._store, self._settings, self._forget, sweeps, runs=self._post.sweeps).run())
+        work.append(Sweeper(self._store, self._settings, self._forget, sweeps, runs=self._post.sweeps).run)
         for each in work:
-            self._work.add(each)
-        self._claiming = self._live.chores.add(self._claims.run())
+            self._work.keep(each)
+        self._live.chores.keep(self._claims.run)
 
     async def close(self) -> None:
         """Stop, and finish what was begun: content that is not to be kept has to go. Then be gone."""

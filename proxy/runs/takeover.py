@@ -14,12 +14,12 @@ import structlog
 
 from proxy.adapter import RunInput
 from proxy.errors import ProxyError
-from proxy.events import NULL, Cancelled, Final
+from proxy.events import NULL, Cancelled, Failed, Final
 from proxy.model import Run
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.claims import Claims
 from proxy.runs.leases import Leases
-from proxy.runs.live import Live, ends
+from proxy.runs.live import Former, Live, ends
 from proxy.runs.verdicts import LOST, RESTARTED, UNREADABLE, deserted
 from proxy.runs.worker import Execution
 from proxy.settings import Runs
@@ -63,46 +63,49 @@ class Arrivals:
             return None
         if run.attempt > 1 or run.cancel is not None:
             return asyncio.ensure_future(self._again(run))
-        final = self._refusal(run)
-        return (self._execute(run) if final is None else self._live.finish(run, final)).done
+        asked = self._asked(run)
+        return (self._live.finish(run, asked) if isinstance(asked, Failed) else self._execute(run, asked)).done
 
     async def _again(self, run: Run) -> Run | None:
         former = await self._live.former(run)
         if not self._live.owns(run):
             return None
+        asked: RunInput | Final
         if run.cancel is not None:
-            final: Final | None = Cancelled(action=run.cancel)
+            asked = Cancelled(action=run.cancel)
         elif not goes_on(run, self._agents.named(run.agent), self._settings.attempts):
-            final = LOST
+            asked = LOST
         else:
-            final = self._refusal(run)
-        if final is not None:
-            execution = self._live.finish(run, final, former, leaves=former is not None)
-        else:
+            asked = self._asked(run)
+        if isinstance(asked, RunInput):
             logger.info("run goes on", run_id=run.run_id, agent=run.agent, attempt=run.attempt)
-            execution = self._live.execute(run, _asked(run), inserted=True, former=former)
+            execution = self._execute(run, asked, former)
+        else:
+            execution = self._live.finish(run, asked, former, leaves=former is not None)
         return await asyncio.shield(execution.done)
 
-    def _refusal(self, run: Run) -> Final | None:
-        """Why it cannot be done here."""
+    def _execute(self, run: Run, asked: RunInput, former: Former | None = None) -> Execution:
+        return self._live.execute(run, asked, inserted=True, former=former)
+
+    def _asked(self, run: Run) -> RunInput | Failed:
+        """What the agent is given, or why it cannot be done here."""
         agent = self._agents.named(run.agent)
         if agent is None or not agent.here:
             return deserted(run.agent)
-        return UNREADABLE if run.input == NULL else None
+        try:
+            return _anew(decode(run.input), run.attempt)
+        except msgspec.MsgspecError:  # also where its content was not to be kept
+            return UNREADABLE
 
-    def _execute(self, run: Run) -> Execution:
-        return self._live.execute(run, _asked(run), inserted=True)
 
-
-def _asked(run: Run) -> RunInput:
-    """What the agent is given, who may have to look at which attempt it is."""
-    asked = decode(run.input)
-    if run.attempt == 1:
+def _anew(asked: RunInput, attempt: int) -> RunInput:
+    """The same for an agent that may have to look at which attempt it is."""
+    if attempt == 1:
         return asked
     native = asked.native
     if native is not None:
-        native = msgspec.structs.replace(native, metadata={**native.metadata, "run_attempt": run.attempt})
-    return msgspec.structs.replace(asked, attempt=run.attempt, native=native)
+        native = msgspec.structs.replace(native, metadata={**native.metadata, "run_attempt": attempt})
+    return msgspec.structs.replace(asked, attempt=attempt, native=native)
 
 
 class Reaper:
@@ -132,7 +135,7 @@ class Reaper:
         while True:
             await asyncio.sleep(EVERY)
             try:
-                while self._leases.steady and await self.reap():
+                while self._leases.steady and not self._live.closed and await self.reap():
                     pass
             except ProxyError as error:
                 logger.warning("lost runs could not be looked for", error=error.code, message=error.message)

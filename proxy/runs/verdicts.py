@@ -13,8 +13,8 @@ GOING_DOWN = Failed(
 RESTARTED = Failed(
     code="server_restarted", message="The server was restarted during the run.", status=503, retryable=True
 )
-UNREADABLE = Failed(code="internal_error", message="What the run was given is not there any more.")
-"""Of a run that waited though its content is not to be kept."""
+UNREADABLE = Failed(code="internal_error", message="What the run was given cannot be read any more.")
+"""Of a run that waited though its content is not to be kept, or for another version of this program."""
 
 
 def deserted(agent: str) -> Failed:

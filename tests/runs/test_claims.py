@@ -182,3 +182,13 @@ def test_a_run_that_is_given_back_waits_for_its_next_attempt() -> None:
         assert (again.run_id, again.attempt) == (run.run_id, 1)
 
     play(scene)
+
+
+def test_a_run_that_could_not_be_begun_is_claimed_again() -> None:
+    async def scene(desk: Desk) -> None:
+        run = await desk.queue()
+        await desk.begun.get()
+        desk.under_way.pop(run.run_id).set_exception(Unavailable())
+        assert (await desk.begun.get()).run_id == run.run_id
+
+    play(scene)

@@ -225,6 +225,21 @@ def test_a_run_ends_that_waits_for_an_agent_which_nobody_has(tmp_path: Path) -> 
     play(tmp_path, scene)
 
 
+def test_a_run_ends_whose_input_this_version_cannot_read_and_others_go_on(tmp_path: Path) -> None:
+    async def scene(live: Live) -> None:
+        queued = Choices(strategy="enqueue")
+        async with live() as before:
+            runs = [await before.start(choices=queued) for _ in range(3)]
+            await before.script.started()
+        with sqlite3.connect(before.path) as file:
+            file.execute("UPDATE runs SET input = ? WHERE run_id = ?", (b'{"run_id": 7}', runs[1].run_id))
+        async with live() as after:
+            assert (await after.end(runs[1])).status is RunStatus.ERROR
+            assert (await after.script.started()).given.run_id == runs[2].run_id
+
+    play(tmp_path, scene)
+
+
 def test_what_waited_before_a_restart_counts_for_the_limit_after_it(tmp_path: Path) -> None:
     settings = AgentSettings(adapter="test", limits=Limits(concurrent=3))
 
