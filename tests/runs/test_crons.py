@@ -394,3 +394,20 @@ def test_the_scheduler_survives_a_store_that_is_away() -> None:
         assert bench.times == [MINUTE]
 
     play(scene())
+
+
+def test_a_server_that_waits_hears_of_what_another_has_scheduled() -> None:
+    async def scene() -> None:
+        bench = Bench()
+        waiting, other = bench.crons, bench.another()
+        await waiting.open()
+        for _ in range(20):
+            await asyncio.sleep(0)  # it looks, finds nothing, and waits for a minute
+        made = await other.create(Cron(cron_id=new_id(), assistant_id="a", schedule="* * * * *"))
+        bench.now = NOON + MINUTE
+        await other.change("default", made.cron_id, lambda cron: cron)
+        await bench.arrived.wait()
+        assert bench.fired == [(made.cron_id, MINUTE)]
+        await waiting.close()
+
+    play(scene())

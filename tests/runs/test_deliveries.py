@@ -185,3 +185,20 @@ def test_closing_does_not_wait_for_a_receiver_that_hangs() -> None:
         assert await left(store) == [run.run_id]
 
     play(scene())
+
+
+def test_calls_that_a_lost_process_left_are_taken_up_while_this_one_serves() -> None:
+    async def scene() -> None:
+        store, webhooks = MemoryStore(), Scripted()
+        deliveries = Deliveries(store, webhooks)
+        await deliveries.open()
+        run = await over(store)
+        assert await deliveries.look() is False, "it deletes nothing"
+        await webhooks.all(1)
+        while await left(store):
+            await asyncio.sleep(0)
+        await deliveries.look()
+        await deliveries.close()
+        assert [call.run_id for call in webhooks.calls] == [run.run_id]
+
+    play(scene())
