@@ -89,6 +89,8 @@ async def hidden_threads_wait_for_their_time_alone(store: Store) -> None:
     made = [await store.insert(waiting_run(thread_id=thread, temporary=True)) for _ in range(2)]
     made.append(await store.insert(waiting_run(thread_id=thread)))
     assert names(await store.claim(TRIAL, limit=9)) == names(made)
+    late = await store.insert(waiting_run(thread_id=thread, temporary=True))
+    assert names(await store.claim(TRIAL, limit=9)) == [late.run_id]
 
 
 async def tenants_take_turns(store: Store) -> None:
