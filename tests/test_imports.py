@@ -30,7 +30,7 @@ TABLE = {
     "store": {"events", "errors", "model", WORKFLOW, *FREE},
     "runs": {*RUNS, *FREE},
     "api": {*SERVED, *FREE, "schema"},
-    "workflows": {*RUNS, *FREE, WORKFLOW, "runs", "store.workflow", *LOG_WORDS},
+    "workflows": {*RUNS, *FREE, WORKFLOW, "runs", "store.workflow", "store.session", *LOG_WORDS},
     "loading": {"errors"},
     "schema": {"errors"},
     "document": {"errors"},
