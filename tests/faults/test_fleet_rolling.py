@@ -92,7 +92,7 @@ def test_p13_a_rolling_restart_under_load_costs_no_request(tmp_path: Path) -> No
         assert list(answers) == ["x y 0 1 2 3 4 "]
         caller = Caller(balancer.next())
         for thread, run in runs:
-            assert caller.ended(thread, run) == "success"
+            assert caller.ended(thread, run) == "success", caller.log(run)[-1]
             assert one_end(caller.log(run)) == "completed"
         assert runs
 
