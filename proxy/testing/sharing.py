@@ -18,7 +18,7 @@ from proxy.events import Completed, Entry, RunStarted
 from proxy.model import RunStatus
 from proxy.store.base import Store
 from proxy.store.claims import Lost, Server
-from proxy.testing import shared_claims, workflows
+from proxy.testing import shared_claims, shared_workflows, workflows
 from proxy.testing.runs import SharedPromise, ended, finished, followed, new_run, say, seqs, word
 from proxy.testing.store import LIMIT, BrokenPromise
 
@@ -248,6 +248,7 @@ SHARED_PROMISES: tuple[SharedPromise, ...] = (
     workflow_events_are_followed_from_another_process,
     an_ended_run_is_the_same_everywhere,
     *shared_claims.PROMISES,
+    *shared_workflows.PROMISES,
 )
 
 
