@@ -19,7 +19,7 @@ from proxy.runs.keeper import Keeper
 from proxy.runs.limits import RunBounds, Slots
 from proxy.runs.report import report, report_content
 from proxy.runs.states import States
-from proxy.runs.verdicts import GOING_DOWN
+from proxy.runs.verdicts import GOING_DOWN, goes_on
 from proxy.runs.worker import Execution
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Runs
@@ -48,7 +48,7 @@ class Live:
         self, store: Store, agents: Agents, settings: Runs, states: States | None, scrub: Callable[[str], str]
     ) -> None:
         self.closed = False
-        """No more work is taken: what begins all the same is ended at once."""
+        """No more work is taken: what begins all the same is let go at once."""
         self.slots = Slots(counts=not store.shared)
         self.on_end: list[Callable[[Run], None]] = []
         self.chores = Chores()
@@ -92,7 +92,7 @@ class Live:
             asked = msgspec.structs.replace(asked, timeout=bounds.timeout)
         execution.start(agent.adapter.stream, asked)
         if self.closed:  # it was being stored when the draining began, which therefore did not see it
-            execution.stop(GOING_DOWN)
+            self.let_go(execution)
         return execution
 
     def finish(self, run: Run, final: Final, former: Former | None = None, *, leaves: bool = True) -> Execution:
@@ -102,7 +102,17 @@ class Live:
         execution.stop(final)
         return execution
 
-    async def hand_over(self, execution: Execution) -> None:
+    def let_go(self, execution: Execution) -> None:
+        """The process goes down: hand the run over if another can go on with it, or else end it."""
+        run = execution.run
+        following = msgspec.structs.replace(run, attempt=run.attempt + 1)
+        agent = self._agents.named(run.agent)
+        if self._store.shared and goes_on(following, agent, self._settings.attempts):
+            self.chores.add(self._hand_over(execution))
+        else:
+            execution.stop(GOING_DOWN)
+
+    async def _hand_over(self, execution: Execution) -> None:
         """Stop an agent, and let its run wait for its next attempt, in whatever process."""
         run = execution.run
         if execution.hand_over() and await asyncio.shield(execution.done) is None and self.owns(run):

@@ -12,8 +12,6 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 
-import msgspec
-
 from proxy.adapter import thread_key
 from proxy.errors import Draining, NotFound
 from proxy.events import Entry
@@ -24,12 +22,11 @@ from proxy.runs.cancels import Cancels
 from proxy.runs.chores import Chores
 from proxy.runs.claims import Claims, Post, Room
 from proxy.runs.leases import Leases
-from proxy.runs.live import Live
+from proxy.runs.live import TAKEOVER, Live
 from proxy.runs.order import Order
 from proxy.runs.states import States
 from proxy.runs.sweeper import Sweep, Sweeper
-from proxy.runs.takeover import Arrivals, Reaper, goes_on
-from proxy.runs.verdicts import GOING_DOWN
+from proxy.runs.takeover import Arrivals, Reaper
 from proxy.runs.waits import end_of, known
 from proxy.settings import Runs
 from proxy.store.base import RunQuery, Store
@@ -158,6 +155,12 @@ class RunManager:
         found = await self._store.get(run.tenant, run.run_id)
         return None if found is None or found.ended else await self._store.last(run.run_id)
 
+    async def reach(self, run: Run) -> int | None:
+        """The highest number that a reader of a run may have seen, None if the run has ended: what another process has
+        shown of it may have been lost with that."""
+        last = await self.last(run)
+        return last if last is None or self._live.get(run.run_id) is not None else last + TAKEOVER - 1
+
     def follow(
         self,
         run: Run,
@@ -243,16 +246,8 @@ class RunManager:
         self._close()
         self.watch.close()
         for execution in self._live:
-            if self._goes_on(execution.run):
-                self._live.chores.add(self._live.hand_over(execution))
-            else:
-                execution.stop(GOING_DOWN)
+            self._live.let_go(execution)
         self._store.leave_logs()
-
-    def _goes_on(self, run: Run) -> bool:
-        """Whether another process can go on with it."""
-        following = msgspec.structs.replace(run, attempt=run.attempt + 1)
-        return self._store.shared and goes_on(following, self.agents.named(run.agent), self._settings.attempts)
 
 
 def _server(post: Post, agents: Agents) -> Server:

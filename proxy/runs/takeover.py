@@ -14,13 +14,13 @@ import structlog
 
 from proxy.adapter import RunInput
 from proxy.errors import ProxyError
-from proxy.events import NULL, Cancelled, Failed, Final
+from proxy.events import Cancelled, Failed, Final
 from proxy.model import Run
-from proxy.runs.agents import Agent, Agents
+from proxy.runs.agents import Agents
 from proxy.runs.claims import Claims
 from proxy.runs.leases import Leases
 from proxy.runs.live import Former, Live, ends
-from proxy.runs.verdicts import LOST, RESTARTED, UNREADABLE, deserted
+from proxy.runs.verdicts import LOST, RESTARTED, UNREADABLE, deserted, goes_on
 from proxy.runs.worker import Execution
 from proxy.settings import Runs
 from proxy.store.base import Store
@@ -34,18 +34,6 @@ MOST = 100
 
 logger = structlog.get_logger(__name__)
 decode = msgspec.json.Decoder(RunInput).decode
-
-
-def goes_on(run: Run, agent: Agent | None, attempts: int) -> bool:
-    """Whether a run that lost its process may begin this attempt."""
-    return (
-        agent is not None
-        and agent.settings.retry == "resume"
-        and agent.adapter.resumes
-        and not run.temporary
-        and run.input != NULL
-        and run.attempt <= attempts
-    )
 
 
 class Arrivals:

@@ -1,11 +1,13 @@
-"""Ends that no agent gives its run: its process goes down, or was lost, or nobody is left to do it."""
+"""What becomes of a run whose process goes down or was lost, or that nobody is left to do: it goes on, or ends so."""
 
 from __future__ import annotations
 
-from proxy.events import Failed
+from proxy.events import NULL, Failed
+from proxy.model import Run
+from proxy.runs.agents import Agent
 from proxy.transcript import LOST
 
-__all__ = ["GOING_DOWN", "LOST", "RESTARTED", "UNREADABLE", "deserted"]
+__all__ = ["GOING_DOWN", "LOST", "RESTARTED", "UNREADABLE", "deserted", "goes_on"]
 
 GOING_DOWN = Failed(
     code="server_shutting_down", message="The server is shutting down.", status=503, retryable=True, retry_after=1
@@ -20,3 +22,15 @@ UNREADABLE = Failed(code="internal_error", message="What the run was given canno
 def deserted(agent: str) -> Failed:
     """The end of a run that waits for an agent which no process has."""
     return Failed(code="model_not_found", message=f"There is no agent `{agent}` any more.", status=404)
+
+
+def goes_on(run: Run, agent: Agent | None, attempts: int) -> bool:
+    """Whether a run that lost its process may begin this attempt."""
+    return (
+        agent is not None
+        and agent.settings.retry == "resume"
+        and agent.adapter.resumes
+        and not run.temporary
+        and run.input != NULL
+        and run.attempt <= attempts
+    )
