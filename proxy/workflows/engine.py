@@ -76,10 +76,11 @@ class Engine:
 
     async def close(self) -> None:
         """Stop all child runs; the logs stay without an end, and other servers go on with them, or the next one."""
-        await self._conducting.close()
+        self._conducting.closed = True
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
+        await self._conducting.close()
 
     async def start(self, wanted: Wanted) -> WorkflowRun:
         """Start a run, durably; with an idempotency key that was used before, the run of then as it is now.
