@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 from sqlalchemy import Connection, func, select
@@ -26,6 +26,10 @@ def try_lock(connection: Connection, name: str) -> bool:
 
 def unlock(connection: Connection, name: str) -> bool:
     return bool(connection.execute(select(func.pg_advisory_unlock(key_of(name)))).scalar())
+
+
+def unlock_all(connection: Connection) -> None:
+    connection.execute(select(func.pg_advisory_unlock_all()))
 
 
 class Locks:
@@ -57,3 +61,8 @@ class Locks:
     async def lead(self) -> bool:
         """Become, or stay, the one process that looks after what belongs to nobody. It is until its session ends."""
         return await self._holder.read(try_lock, LEADER)
+
+    async def close(self) -> None:
+        """Let go of all, so that nobody has to wait until the session has ended."""
+        with suppress(Unavailable):
+            await self._holder.read(unlock_all)

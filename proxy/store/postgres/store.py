@@ -91,6 +91,7 @@ class PostgresStore(SqlStore):
             await self._fast.close()
         await self._heard.close()
         await super().close()
+        await self._locks.close()
         self._holder.close()
 
     async def _look(self, asked: Sequence[tuple[str, int]]) -> dict[str, Sight]:
