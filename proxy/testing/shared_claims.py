@@ -240,14 +240,14 @@ async def keys_and_threads_are_taken_once_everywhere(here: Store, there: Store) 
 
 async def a_thread_is_held_everywhere(here: Store, there: Store) -> None:
     """While one process holds a thread, no other makes or starts a run of it, or holds it."""
-    thread = new_id()
+    thread, other = new_id(), new_id()
     waiting = await here.insert(waiting_run(thread_id=thread))
 
     async def hold() -> None:
-        async with there.hold("default", thread):
+        async with there.hold("default", other):
             pass
 
-    async with here.hold("default", thread):
+    async with here.hold("default", thread), here.hold("default", other):
         late = [asyncio.ensure_future(hold()), asyncio.ensure_future(there.insert(waiting_run(thread_id=thread)))]
         assert await there.claim(TRIAL, limit=9) == []
         assert await here.claim(TRIAL, limit=9) == []
