@@ -150,8 +150,8 @@ class RunManager:
     async def last(self, run: Run) -> int | None:
         """The number of the last entry of a run's log, as far as it has come; None if the run has ended."""
         execution = self._live.get(run.run_id)
-        if execution is not None:
-            return execution.log.last
+        if execution is not None or run.ended:
+            return None if execution is None else execution.log.last
         found = await self._store.get(run.tenant, run.run_id)
         return None if found is None or found.ended else await self._store.last(run.run_id)
 

@@ -30,10 +30,12 @@ def test_a_run_is_followed_waited_for_and_deleted_from_another_process(fleet: Fl
             await agent.say("Hello")
             while await there.manager.last(run) != 2:
                 await asyncio.sleep(0.01)
+            assert (await here.manager.reach(run), await there.manager.reach(run)) == (2, 2 + TAKEOVER - 1)
             await agent.end()
             assert (await reading)[1:] == [TextDelta(text="Hello"), Completed()]
             assert (await waiting).status is RunStatus.SUCCESS
             assert await there.manager.last(run) is None
+            assert await there.manager.reach(run) is None
             busy = await here.start(thread=THREAD)
             agent = await here.agents["plain"].started()
             await there.manager.delete("default", busy.run_id)

@@ -75,8 +75,8 @@ async def _there(rooms: Rooms, request: Request[Any, Any, Any], thread_id: str, 
         run = await run_at(rooms.manager, request, thread_id, place.run_id)
     except (NotFound, Unprocessable):
         return False
-    last = await rooms.manager.last(run)
-    return run.run_id == place.run_id and (last is None or place.cursor.after <= last)
+    reach = await rooms.manager.reach(run)
+    return run.run_id == place.run_id and (reach is None or place.cursor.after <= reach)
 
 
 class Hearing:

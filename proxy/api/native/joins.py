@@ -95,14 +95,15 @@ class Joins:
 
     async def _cursor(self, request: Ask, run: Run) -> Cursor:
         """Raises `Unprocessable` for a place that the run has not come to, and for what is no place."""
-        given, last = request.headers.get("last-event-id", "").strip(), await self._rooms.manager.last(run)
+        given, manager = request.headers.get("last-event-id", "").strip(), self._rooms.manager
         if given:
-            cursor = cursor_of(given)
-            if cursor is None or (last is not None and cursor.after > last):
+            cursor, reach = cursor_of(given), await manager.reach(run)
+            if cursor is None or (reach is not None and cursor.after > reach):
                 raise Unprocessable("`Last-Event-ID` is no id of this run's events.", param="Last-Event-ID")
             return cursor
         if self._mount.replays:
             return BEGINNING
+        last = await manager.last(run)
         return Cursor(END if last is None else last)
 
     async def _stop(self, run: Run, then: Then) -> None:
