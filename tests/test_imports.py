@@ -11,7 +11,8 @@ ALL = {"events", "errors", "messages", "settings", "model", "transcript", "adapt
 WORKFLOW = "workflow_model"
 LOG_WORDS = {"wire.workflow", "wire.workflow_parts", "wire.workflow_asks"}
 """What the log of a workflow run is made of: its engine writes finished envelopes."""
-RUNS = {"events", "errors", "model", "transcript", "adapter", "store.base", "store.native", "store.claims", "store.signals"}
+PORTS = {"store.base", "store.native", "store.claims", "store.signals"}
+RUNS = {"events", "errors", "model", "transcript", "adapter"} | PORTS
 ADAPTERS = {"events", "errors", "messages", "adapter", "memories", "loading", "traits"}
 FREE = {"messages", "settings"}
 SERVED = {"events", "errors", "model", WORKFLOW, "transcript", "runs", "workflows", "wire", "adapter", "memories"}
