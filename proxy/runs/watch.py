@@ -50,6 +50,7 @@ class Watch:
         self._store = store
         self._listeners: dict[Key, set[Listener]] = {}
         self._chores = Chores()
+        self._closed = False
         store.signals.hear(Topic.THREAD, self._hear)
 
     def __len__(self) -> int:
@@ -73,6 +74,7 @@ class Watch:
 
     def close(self) -> None:
         """No more runs are made."""
+        self._closed = True
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.queue.put_nowait(None)
@@ -102,7 +104,7 @@ class Watch:
                         listener.tell(run)
 
     def _hear(self, name: str) -> None:
-        if not self._listeners:
+        if self._closed or not self._listeners:
             return
         if not name:
             self._chores.add(self.look())
