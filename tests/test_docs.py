@@ -234,3 +234,11 @@ def test_every_link_leads_somewhere() -> None:
 )
 def test_the_demo_finds_the_page_that_answers(question: str, title: str) -> None:
     assert any(re.search(title, hit.title) for hit in library().search(question))
+
+
+def test_every_test_that_is_promised_exists() -> None:
+    """A page that says which test shows a promise names tests that there are."""
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text("utf-8"))}
+    source = "\n".join(file.read_text("utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert named <= set(re.findall(r"def (test_\w+)", source))
