@@ -61,7 +61,8 @@ def page(found: list[Case]) -> str:
     return (
         "# What the faults and the soak have shown\n\n"
         "Written by `make faults` and `make soak`, which try each case of `tests/faults` as often as the catalogue of "
-        "faults\nasks for; `make test` tries the same cases less often.\nA case that is not listed was not tried with its full count.\n\n"
+        "faults\nasks for; `make test` tries the same cases less often.\n"
+        "A case that is not listed was not tried with its full count.\n\n"
         f"{machine}; {datetime.now(UTC):%d %B %Y}; load average at the end "
         f"{load:.1f}.\n\n{table(found)}\n"
     )
