@@ -66,10 +66,13 @@ class RunBounds(msgspec.Struct, frozen=True, kw_only=True):
         if limits.cost and tally.cost > limits.cost:
             raise RunLimit(f"The run cost more than {limits.cost:g}.")
 
-    def check_size(self, size: int) -> None:
-        """Raises `RunLimit` when one event has more bytes than it may."""
+    def check_size(self, size: int, total: int) -> None:
+        """Raises `RunLimit` when one event has more bytes than it may, or all that were looked at have together: what
+        the log has on disk comes later."""
         if self.limits.event_bytes and size > self.limits.event_bytes:
             raise RunLimit(f"An event has more than {self.limits.event_bytes} bytes.")
+        if self.limits.log_bytes and total > self.limits.log_bytes:
+            raise RunLimit(f"The run wrote more than {self.limits.log_bytes} bytes.")
 
     def check_log(self, log: RunLog) -> None:
         """Raises `RunLimit` when the log has become too long."""

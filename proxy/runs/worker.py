@@ -30,6 +30,8 @@ logger = structlog.get_logger(__name__)
 WORDS = frozenset(Event.__args__)
 SMALL = 1024
 """Bytes up to which a piece of ASCII text is fit to be written without a look at its size or its encoding."""
+SET = 1.0
+"""Seconds by which the clock must have jumped to have been set."""
 BREATH = 64
 """Events after which the loop gets its turn, though the agent never waits."""
 
@@ -72,6 +74,8 @@ class Execution:
         self._on_end = on_end
         self._tally = tally or Tally()
         """What the run has used up, with all that came of it before."""
+        self._bulk = 0
+        """Bytes of the events that were not small."""
         self._verdict: Final | None = None
         self._begun = False
         self._decided = False
@@ -94,6 +98,8 @@ class Execution:
         """Run the agent, which begins only in the task: what it raises at once is a failure like any other."""
         loop, timeout = self._loop, self.bounds.timeout
         self._deadline = loop.time() + timeout
+        self._drift = time.time() - loop.time()
+        """How far the clock of entries is from the loop's, which nobody sets."""
         self._watch = loop.call_later(min(timeout, self.bounds.idle_timeout or timeout), self._look)
         self._task = loop.create_task(self._execute(agent, asked))
 
@@ -217,7 +223,8 @@ class Execution:
         if type(event) not in WORDS:
             raise TypeError(f"an adapter yielded a {type(event).__name__}, which is no event")
         event, size = sound(event)
-        self.bounds.check_size(size)
+        self._bulk += size
+        self.bounds.check_size(size, self._bulk)
         return event
 
     async def _breathe(self) -> None:
@@ -284,7 +291,10 @@ class Execution:
         """Both limits of time, by one timer: most runs end before it rings."""
         loop, idle = self._loop, self.bounds.idle_timeout
         left = self._deadline - loop.time()
-        quiet = self.log.last_at + idle - time.time() if idle else left
+        quiet = min(self.log.last_at + idle - time.time(), idle) if idle else left
+        drift = time.time() - loop.time()
+        if abs(drift - self._drift) > SET:  # what the last entry says of its time means nothing now
+            self._drift, quiet = drift, idle or left
         if left <= 0:
             self.stop(failed(RunTimeout()))
         elif quiet <= 0:

@@ -96,7 +96,9 @@ class Waiter:
         self._timer = None
         if self._future is None or self._future.done() or not self._patience:
             return
-        left = min(self._since + self._patience - time.time(), self._patience)
+        now = time.time()
+        self._since = min(self._since, now)  # the clock may have been set back
+        left = self._since + self._patience - now
         if left <= 0:
             self._patience = self._idle
             self._future.set_result(False)

@@ -187,7 +187,8 @@ def test_p12_a_loop_of_restarts_under_load_loses_nothing_and_leaves_no_run_stuck
 
 
 @pytest.mark.skipif(CLOCK is None, reason="libfaketime is not installed")
-def test_p14_a_clock_that_jumps_an_hour_ends_no_run_and_mixes_up_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("jump", ["+3600", "-3600"])
+def test_p14_a_clock_that_jumps_an_hour_ends_no_run_and_mixes_up_none(tmp_path: Path, jump: str) -> None:
     clock = tmp_path / "clock"
     clock.write_text("+0")
     faked = {"FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
@@ -197,7 +198,7 @@ def test_p14_a_clock_that_jumps_an_hour_ends_no_run_and_mixes_up_none(tmp_path: 
         second = one.say(thread, "say two", multitask_strategy="enqueue")
         stream = Caller(one.server, f"say Hel\ngate {gate}\nsay lo").until("Hel")
         before = one.hour
-        clock.write_text("+3600")
+        clock.write_text(jump)
         eventually(lambda: one.hour != before, "another hour")
         third = one.say(thread, "say three", multitask_strategy="enqueue")
         stream.until(": ping", 3)

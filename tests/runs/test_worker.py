@@ -365,6 +365,22 @@ def test_an_event_that_is_too_large_fails_its_run_alone(event: Event) -> None:
     asyncio.run(main())
 
 
+def test_a_run_of_few_and_large_events_is_stopped_at_the_bytes_it_may_write() -> None:
+    async def main() -> None:
+        async def play(run: RunInput) -> AsyncGenerator[Event]:
+            for _ in range(50):
+                yield TextDelta(text="x" * 2000)
+
+        async with house(Scenario(play), limits=Limits(log_bytes=10_000)) as here:
+            run = await here.start()
+            final = await here.final(run)
+            assert isinstance(final, Failed)
+            assert final.code == "run_limit"
+            assert len(await here.log(run)) < 10
+
+    asyncio.run(main())
+
+
 def test_an_adapter_that_fails_before_it_begins_fails_its_run_and_frees_its_place() -> None:
     async def main() -> None:
         def play(run: RunInput) -> AsyncGenerator[Event]:
