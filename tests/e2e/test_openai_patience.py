@@ -125,7 +125,7 @@ def test_a_cancelled_run_ends_its_stream_properly(server: Server) -> None:
         chunks.append(chunk)
         if chunk.choices and chunk.choices[0].delta.content:
             cancelled = httpx.post(f"{server.url}/runs/{run_id}/cancel", headers={"x-api-key": "sk-test"})
-            assert cancelled.status_code == 202
+            assert cancelled.status_code in (200, 202)
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
     assert chunks[-1].usage.total_tokens == 5
     assert_cancelled(server, run_id)
