@@ -7,7 +7,7 @@ from pathlib import Path
 from proxy.errors import ConfigError
 from proxy.store import live as fast
 from proxy.store.base import Store
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 
 SCHEMES = "use `sqlite:///file.db`, `postgresql://user:password@host/database` or `memory://`"
 POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
@@ -29,7 +29,7 @@ def connect(url: str, folder: Path, live: str = "") -> Store:
     file = place.removeprefix("/")
     if not place.startswith("/") or file in ("", ":memory:"):
         raise ConfigError(f"`store`: `{url[:200]}` names no file; {SCHEMES} (four slashes for an absolute path).")
-    from proxy.store.sqlite import SqliteStore
+    from proxy.store.sql.sqlite import SqliteStore
 
     return SqliteStore((folder / file).resolve())
 

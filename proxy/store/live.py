@@ -10,9 +10,9 @@ from typing import Protocol
 
 from proxy.errors import ConfigError
 from proxy.store.lease import Lease
-from proxy.store.runlog import LiveLog
+from proxy.store.logs.runlog import LiveLog
+from proxy.store.logs.tails import Tails, Watch
 from proxy.store.signals import Signal, Signals
-from proxy.store.tails import Tails, Watch
 
 
 class Live(Watch, Protocol):

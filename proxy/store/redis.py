@@ -19,11 +19,11 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from proxy.errors import ConfigError, ProxyError
 from proxy.model import new_id
 from proxy.store.lease import Lease
+from proxy.store.logs.runlog import LiveLog
+from proxy.store.logs.segments import decode, encode_entries
+from proxy.store.logs.tails import Tails
 from proxy.store.redis_line import FAULTS, Line
-from proxy.store.runlog import LiveLog
-from proxy.store.segments import decode, encode_entries
 from proxy.store.signals import ANY, Signal, Signals, Topic
-from proxy.store.tails import Tails
 
 PACE = 0.01
 """Seconds from one batch to the next, so that a fast run does not cost a message a word."""

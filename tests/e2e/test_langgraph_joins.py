@@ -19,7 +19,7 @@ from langgraph_sdk.schema import StreamPart
 
 from proxy.events import Completed, RunStarted, TextDelta
 from proxy.model import Run, RunStatus, new_id
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sql.sqlite import SqliteStore
 from tests.e2e.house import HERE, Server, serving
 
 GRAPHS = HERE.parent / "adapters" / "native_graphs.py"

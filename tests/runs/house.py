@@ -16,7 +16,7 @@ from proxy.runs.manager import RunManager
 from proxy.runs.order import Order
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Limits, Runs
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 
 SITE = Site(agent="agent", folder=Path(), state="memory://")
 

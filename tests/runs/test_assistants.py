@@ -17,8 +17,8 @@ from proxy.runs.agents import Agent, Agents
 from proxy.runs.assistants import AssistantQuery, Assistants, Revision, system_id
 from proxy.settings import Agent as AgentSettings
 from proxy.store.base import Store, ThreadQuery
-from proxy.store.memory import MemoryStore
-from proxy.store.sqlite import SqliteStore
+from proxy.store.memory.store import MemoryStore
+from proxy.store.sql.sqlite import SqliteStore
 from proxy.testing.threads import new_thread
 from tests.runs.house import Scenario
 

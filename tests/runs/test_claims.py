@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from proxy.errors import Unavailable
 from proxy.model import Run, RunStatus, new_id
 from proxy.runs.claims import Claims, Room
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 
 
 class Counted(MemoryStore):

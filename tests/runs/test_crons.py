@@ -16,8 +16,8 @@ from proxy.errors import Busy, Draining, NotFound, ProxyError, Unavailable, Unpr
 from proxy.model import Cron, Thread, new_id
 from proxy.runs.crons import AT_ONCE, CronQuery, Crons
 from proxy.store.base import Store
-from proxy.store.memory import MemoryStore
-from proxy.store.sqlite import SqliteStore
+from proxy.store.memory.store import MemoryStore
+from proxy.store.sql.sqlite import SqliteStore
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 MINUTE = 60.0

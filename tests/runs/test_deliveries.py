@@ -12,7 +12,7 @@ from proxy.model import Run
 from proxy.runs.deliveries import Deliveries
 from proxy.runs.webhooks import Webhooks
 from proxy.settings import Webhooks as Settings
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from proxy.testing.runs import ended, new_run
 from tests.fakes.receiver import hangs, receiving
 

@@ -11,7 +11,7 @@ from proxy.errors import Unavailable
 from proxy.model import RunStatus
 from proxy.runs.leases import Leases
 from proxy.store.claims import Server
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from proxy.testing import Script
 from tests.runs.house import house
 

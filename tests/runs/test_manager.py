@@ -12,7 +12,7 @@ from proxy.errors import Busy, Conflict, Draining, NotFound, NotWaiting, TooMany
 from proxy.events import Cancelled, Completed, Event, Failed, Paused, TextDelta
 from proxy.model import Choices, Idempotency, Run, RunStatus
 from proxy.settings import Limits, Retention, Runs
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from proxy.testing import Script
 from tests.runs.house import Scenario, house
 

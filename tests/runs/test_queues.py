@@ -20,7 +20,7 @@ from proxy.runs.order import Order
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Limits, Runs
 from proxy.store.base import Store
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sql.sqlite import SqliteStore
 from proxy.testing import RunOver, Script
 from tests.runs.house import House, house
 

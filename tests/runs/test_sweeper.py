@@ -7,7 +7,7 @@ import pytest
 from proxy.model import Run
 from proxy.runs.sweeper import Sweeper
 from proxy.settings import Retention, Runs
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 
 
 class Counting(MemoryStore):

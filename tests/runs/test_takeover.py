@@ -21,7 +21,7 @@ from proxy.runs.manager import RunManager
 from proxy.runs.order import Order
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Limits, Price, Runs
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sql.sqlite import SqliteStore
 from proxy.testing import Script, ScriptedRun
 from tests.runs.fleet import Resuming
 

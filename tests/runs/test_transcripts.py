@@ -18,7 +18,7 @@ from proxy.events import Cancelled, Event, Failed, Interrupt, Paused, PendingCal
 from proxy.model import Choices, Fault, RunStatus, SavedState, ThreadOutcome, ThreadStatus, new_id
 from proxy.runs.transcripts import younger
 from proxy.settings import Runs
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from tests.runs.talks import Act, Talk, at, ids, raw, told
 from tests.store.files import opened
 

@@ -21,7 +21,7 @@ from proxy.runs.threads import ThreadManager
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Retention, Runs
 from proxy.store.base import Store
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from proxy.testing import Script, ScriptedRun
 from proxy.wire.conversation import Conversation
 from tests.store.files import opened

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sql.sqlite import SqliteStore
 
 
 @asynccontextmanager

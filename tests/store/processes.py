@@ -12,10 +12,10 @@ from proxy.events import Entry, Event
 from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.lease import Lease
 from proxy.store.live import Live
-from proxy.store.livelogs import LiveLogs, Page
-from proxy.store.runlog import LiveLog
+from proxy.store.logs.livelogs import LiveLogs, Page
+from proxy.store.logs.runlog import LiveLog
+from proxy.store.logs.tails import Sight
 from proxy.store.signals import Signals, Topic
-from proxy.store.tails import Sight
 
 
 class Table:

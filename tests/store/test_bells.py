@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.errors import Unavailable
-from proxy.store.bells import Bells
+from proxy.store.logs.bells import Bells
 from proxy.store.signals import ANY, Signals, Topic
 from proxy.store.workflow import EventPage, EventQuery
 from proxy.testing.workflows import events_from, seqs

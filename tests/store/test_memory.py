@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from proxy.testing import STORE_PROMISES, BrokenPromise, check_store
 from proxy.testing.runs import Promise
 

@@ -15,7 +15,7 @@ import pytest
 from proxy.errors import ProxyError, Unavailable
 from proxy.events import Completed, Failed
 from proxy.model import RunStatus
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sql.sqlite import SqliteStore
 from proxy.testing.runs import all_of, ended, finished, followed, ids, new_run, seqs, word
 from tests.store.files import on
 
@@ -26,7 +26,7 @@ KILLED = """
 import asyncio, sys
 from pathlib import Path
 from proxy.events import Completed
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sql.sqlite import SqliteStore
 from proxy.testing.runs import ended, new_run, say
 
 async def write(store):
@@ -71,7 +71,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_told_in_time_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.store.sqlite.BUSY", 0.05)
+    monkeypatch.setattr("proxy.store.sql.sqlite.BUSY", 0.05)
     path = tmp_path / "runs.db"
 
     async def act(store: SqliteStore) -> None:
@@ -102,7 +102,7 @@ def test_a_locked_database_is_told_in_time_and_recovers(tmp_path: Path, monkeypa
 def test_an_end_that_was_given_up_is_written_once_the_store_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.store.sqlite.BUSY", 0.01)
+    monkeypatch.setattr("proxy.store.sql.sqlite.BUSY", 0.01)
     path = tmp_path / "runs.db"
     run = new_run()
     lost = Failed(code="store_unavailable", message="")
@@ -135,7 +135,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from proxy.errors import Unavailable
 from proxy.events import Completed
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sql.sqlite import SqliteStore
 from proxy.testing.runs import all_of, ended, finished, followed, new_run, seqs, word
 
 async def main():

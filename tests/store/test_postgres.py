@@ -14,7 +14,7 @@ from tests.store.databases import Database
 
 @pytest.mark.parametrize("promise", STORE_PROMISES, ids=lambda promise: promise.__name__)
 def test_postgres_keeps_the_promise(promise: Promise, postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.store.livelogs.GRACE", 0.05)
+    monkeypatch.setattr("proxy.store.logs.livelogs.GRACE", 0.05)
     asyncio.run(check_store(postgres.store, [promise]))
 
 

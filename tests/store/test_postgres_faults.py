@@ -114,8 +114,8 @@ def test_s04_a_restart_in_the_middle_of_runs_loses_nothing(cluster: Cluster) -> 
 def test_a_server_that_answers_nothing_is_given_up_and_taken_up_again(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.store.writer.LIMIT", 0.5)
-    monkeypatch.setattr("proxy.store.engine.PATIENCE", 0.5)
+    monkeypatch.setattr("proxy.store.sql.writer.LIMIT", 0.5)
+    monkeypatch.setattr("proxy.store.sql.engine.PATIENCE", 0.5)
     monkeypatch.setattr("proxy.store.postgres.database.DOUBT", 0.1)
     monkeypatch.setitem(
         __import__("proxy.store.postgres.database").store.postgres.database.CONNECTING, "connect_timeout", 2

@@ -17,9 +17,10 @@ from psycopg import sql
 from sqlalchemy import create_engine
 
 from proxy.errors import ConfigError
-from proxy.store import connect, migrations, tables
+from proxy.store import connect, migrations
 from proxy.store.base import Store
 from proxy.store.signals import Topic
+from proxy.store.statements import tables
 from proxy.testing.runs import new_run
 from tests.store.cluster import Cluster
 from tests.store.databases import Database, database

@@ -32,7 +32,7 @@ def on(known: Database, act: Callable[[PostgresStore], Awaitable[None]]) -> None
 def test_a_page_of_a_log_ends_with_the_segment_that_fills_it(
     postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.store.records.PAGE_BYTES", 300_000)
+    monkeypatch.setattr("proxy.store.statements.records.PAGE_BYTES", 300_000)
 
     async def act(store: PostgresStore) -> None:
         log = store.begin(await store.insert(new_run()), inserted=True)
@@ -51,7 +51,7 @@ def test_a_page_of_a_log_ends_with_the_segment_that_fills_it(
 def test_a_page_of_a_workflow_runs_log_ends_with_the_event_that_fills_it(
     postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.store.workflows.PAGE_BYTES", 30)
+    monkeypatch.setattr("proxy.store.statements.workflows.PAGE_BYTES", 30)
 
     async def act(store: PostgresStore) -> None:
         run = await store.start_workflow(start_of(new_workflow()))
@@ -68,7 +68,7 @@ def test_a_page_of_a_workflow_runs_log_ends_with_the_event_that_fills_it(
 def test_what_is_looked_into_is_fetched_a_few_rows_at_a_time(
     postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.store.pages.AT_ONCE", 2)
+    monkeypatch.setattr("proxy.store.statements.pages.AT_ONCE", 2)
 
     async def act(store: PostgresStore) -> None:
         for number in range(9):

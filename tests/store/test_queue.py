@@ -14,10 +14,11 @@ from sqlalchemy import Connection, create_engine, event, insert
 
 from proxy.errors import ConfigError
 from proxy.model import Choices, RunStatus
-from proxy.store import inserts, migrations, queue, records, tables
+from proxy.store import migrations
 from proxy.store.fair import fairly
-from proxy.store.queue import Asked
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sql.sqlite import SqliteStore
+from proxy.store.statements import inserts, queue, records, tables
+from proxy.store.statements.queue import Asked
 from proxy.testing.runs import TRIAL, names, new_run, settled, waiting_run
 from tests.store.files import on
 from tests.store.test_sql_threads import at_version

@@ -10,10 +10,10 @@ import pytest
 from proxy.errors import LogTrimmed, Unavailable
 from proxy.events import Cancelled, Completed, Entry
 from proxy.model import Pause, Run, ThreadOutcome
-from proxy.store.feeds import TAIL
 from proxy.store.lease import Lease
-from proxy.store.livelogs import LiveLogs, Page
-from proxy.store.runlog import QUEUE, LiveLog
+from proxy.store.logs.feeds import TAIL
+from proxy.store.logs.livelogs import LiveLogs, Page
+from proxy.store.logs.runlog import QUEUE, LiveLog
 from proxy.testing.runs import ended, new_run, seqs, word
 
 

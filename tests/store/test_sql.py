@@ -21,9 +21,10 @@ from sqlalchemy import create_engine
 from proxy.errors import ConfigError
 from proxy.events import Completed, Failed
 from proxy.model import Idempotency, RunStatus
-from proxy.store import connect, migrations, tables
+from proxy.store import connect, migrations
 from proxy.store.base import Store
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sql.sqlite import SqliteStore
+from proxy.store.statements import tables
 from proxy.testing import STORE_PROMISES, check_store
 from proxy.testing.runs import Promise, all_of, ended, followed, new_run, pause_of, say, seqs, word
 from tests.store.files import on

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from proxy.events import Completed
 from proxy.model import Lifetime, ThreadOutcome, ThreadStatus
 from proxy.store import migrations
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sql.sqlite import SqliteStore
 from proxy.testing.runs import ended, new_run
 from proxy.testing.threads import new_thread
 from tests.store.files import on

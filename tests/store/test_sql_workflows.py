@@ -12,8 +12,8 @@ from msgspec import Raw
 
 from proxy.errors import Unavailable
 from proxy.model import new_id
-from proxy.store.sqlite import SqliteStore
-from proxy.store.tables import metadata
+from proxy.store.sql.sqlite import SqliteStore
+from proxy.store.statements.tables import metadata
 from proxy.store.workflow import Advance, EventQuery
 from proxy.testing.workflows import LATER, events_from, followed, new_workflow, seqs, start_of, went_on
 from proxy.workflow_model import Said, Session, TakenResult, WorkflowRun, WorkflowStatus

@@ -14,9 +14,9 @@ import pytest
 from proxy.errors import Draining, LeaseLost, LogTrimmed
 from proxy.events import Completed, Entry, RunStarted
 from proxy.model import RunStatus
-from proxy.store import tails
-from proxy.store.feeds import TAIL
-from proxy.store.livelogs import LiveLogs
+from proxy.store.logs import tails
+from proxy.store.logs.feeds import TAIL
+from proxy.store.logs.livelogs import LiveLogs
 from proxy.store.signals import ANY, Topic
 from proxy.testing.runs import ended, new_run, seqs, word
 from tests.store.processes import Process, Reader, Table

@@ -16,8 +16,8 @@ from proxy.runs.agents import Agent, Agents
 from proxy.runs.manager import RunManager
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Limits, Price, Runs
-from proxy.store.memory import MemoryStore
-from proxy.store.sqlite import SqliteStore
+from proxy.store.memory.store import MemoryStore
+from proxy.store.sql.sqlite import SqliteStore
 from proxy.store.workflow import EventQuery
 from proxy.testing import Script, ScriptedRun
 from proxy.wire.workflow_schemas import run_event

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.events import Completed, Event, TextDelta, ToolCallDelta, ToolResult, Usage
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from proxy.testing import ScriptedRun
 from tests.workflows.hall import Hall, hall, stage, text, types
 from tests.workflows.specs import Json, fanout, llm

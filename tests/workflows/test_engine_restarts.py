@@ -11,7 +11,7 @@ import pytest
 
 from proxy.errors import Unavailable
 from proxy.events import Usage
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from proxy.store.workflow import Advance
 from proxy.workflow_model import WorkflowEvent, WorkflowRun
 from proxy.workflows.board import Policy

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from proxy.settings import Retention, Runs
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from proxy.store.workflow import Advance
 from proxy.testing.workflows import events_from, new_workflow, start_of
 from proxy.workflow_model import WorkflowStatus

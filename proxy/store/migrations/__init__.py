@@ -1,6 +1,6 @@
 """The schema, brought up to date when a store is opened.
 
-A change of `proxy.store.tables` is a new file in `versions` and a new `HEAD`. Alembic is imported only where
+A change of `proxy.store.statements.tables` is a new file in `versions` and a new `HEAD`. Alembic is imported only where
 there is something to do, since that import alone takes a quarter of a second.
 """
 

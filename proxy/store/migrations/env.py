@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from proxy.store.tables import metadata
+from proxy.store.statements.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -17,12 +17,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from proxy.errors import ProxyError
-from proxy.store.engine import READERS, Begun, Database
 from proxy.store.postgres import failures
 from proxy.store.postgres.payloads import channel_of, payloads
 from proxy.store.postgres.saves import PostgresSaver
-from proxy.store.saves import Saver
 from proxy.store.signals import Signal
+from proxy.store.sql.engine import READERS, Begun, Database
+from proxy.store.sql.saves import Saver
 
 CONNECTING: dict[str, Any] = {
     "application_name": "runwire",

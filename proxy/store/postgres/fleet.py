@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from proxy.store.claims import Server
-from proxy.store.clock import now
-from proxy.store.tables import servers
+from proxy.store.statements.clock import now
+from proxy.store.statements.tables import servers
 
 SERVER = servers.c
 NAMES = [str(column.name) for column in SERVER]

@@ -10,8 +10,8 @@ import structlog
 from sqlalchemy import Connection, func, select
 
 from proxy.errors import Unavailable
-from proxy.store.engine import Reader
-from proxy.store.locks import key_of, of_thread
+from proxy.store.sql.engine import Reader
+from proxy.store.statements.locks import key_of, of_thread
 
 logger = structlog.get_logger(__name__)
 

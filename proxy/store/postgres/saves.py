@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Column, Connection, Double, Engine, LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
-from proxy.store import tables
-from proxy.store.saves import Save, Saver, body_rows, follow_up
-from proxy.store.tables import outcome_values
+from proxy.store.sql.saves import Save, Saver, body_rows, follow_up
+from proxy.store.statements import tables
+from proxy.store.statements.tables import outcome_values
 
 Rows = Sequence[tuple[Any, ...]]
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]

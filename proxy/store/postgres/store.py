@@ -14,21 +14,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from proxy.errors import ConfigError, LeaseLost, Unavailable
 from proxy.model import Run, Thread, new_id
-from proxy.store import migrations, sights
+from proxy.store import migrations
 from proxy.store.claims import Lost, Server
-from proxy.store.engine import Reader
 from proxy.store.holds import Key
 from proxy.store.lease import Lease
 from proxy.store.live import Live
+from proxy.store.logs.tails import Sight
 from proxy.store.postgres import failures, fleet
 from proxy.store.postgres.database import PostgresDatabase
 from proxy.store.postgres.locks import Locks
 from proxy.store.postgres.payloads import channel_of
 from proxy.store.postgres.signals import PostgresSignals
 from proxy.store.signals import Signal, Topic
-from proxy.store.sql import SqlStore
-from proxy.store.tails import Sight
-from proxy.store.writer import Writer
+from proxy.store.sql.engine import Reader
+from proxy.store.sql.store import SqlStore
+from proxy.store.sql.writer import Writer
+from proxy.store.statements import sights
 
 logger = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from proxy.runs.webhooks import Webhooks
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import RequestLimits
 from proxy.settings import Webhooks as WebhookSettings
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from proxy.testing import Script
 from proxy.wire.runs_body import RunCreate
 from tests.runs.house import SITE

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from proxy.api.workflows.folds import Folds
 from proxy.errors import NotFound, Unavailable
-from proxy.store.memory import MemoryStore
+from proxy.store.memory.store import MemoryStore
 from proxy.store.workflow import Advance
 from proxy.testing.workflows import HASH, new_workflow, start_of
 from proxy.wire.workflow import Event, NodeOutputDelta, NodeStarted, RunCompiled, RunFailed, RunStarted, envelope

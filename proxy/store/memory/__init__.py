@@ -1,0 +1,1 @@
+"""`memory://`: everything in this process, and gone with it."""

@@ -1,0 +1,1 @@
+"""What every SQL store is, and SQLite; the one of processes that share it is in `postgres`."""
