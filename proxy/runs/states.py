@@ -58,6 +58,8 @@ class StateKeeper:
         self._store = store
         self._thread = ThreadName(tenant=run.tenant, thread_id=run.thread_id)
         self._begun = False
+        self._asked: dict[str, tuple[Interrupt, ...]] = {}
+        """The questions that were open when the run began."""
         self._mark: Mark | None = None
 
     async def begin(self, asked: RunInput) -> RunInput:
@@ -66,6 +68,8 @@ class StateKeeper:
             self._mark = await self._threads.mark(self._thread, anywhere=anywhere, run_id=asked.run_id)
         before = await self._store.get_thread(self._thread.tenant, self._thread.thread_id)
         self._begun = True
+        if before is not None:
+            self._asked = before.outcome.interrupts
         broken_off = before is not None and before.outcome.fault is not None
         return msgspec.structs.replace(asked, broken_off=True) if broken_off else asked
 
@@ -75,7 +79,14 @@ class StateKeeper:
         await self._threads.seal(self._thread)
         if isinstance(final, Cancelled) and final.action == "rollback" and self._mark is not None:
             await self._threads.rollback(self._thread, self._mark)
+            return self._asking_again(outcome_of(final, await self._state()))
         return outcome_of(final, await self._state())
+
+    def _asking_again(self, outcome: ThreadOutcome) -> ThreadOutcome:
+        """What was asked before is asked again, though this agent may be another than asked it, and not know of it."""
+        if not self._asked:
+            return outcome
+        return msgspec.structs.replace(outcome, status=ThreadStatus.INTERRUPTED, interrupts=self._asked)
 
     async def part(self) -> None:
         await self._threads.seal(self._thread)
