@@ -337,6 +337,40 @@ def test_a_sink_takes_what_comes_from_elsewhere_but_no_end_and_nothing_before_th
     trial(work)
 
 
+def test_a_sink_is_offered_nothing_before_it_is_known_what_comes_ahead_of_it() -> None:
+    """What an owner shows while the store cannot be looked at waits for what is stored."""
+
+    async def work(table: Table, here: Process, there: Process) -> None:
+        run = new_run()
+        log = there.begin(run)
+        seen: list[Entry] = []
+
+        async def read() -> None:
+            async with aclosing(
+                here.logs.follow(run.run_id, 0, 0, sink=lambda entry: not seen.append(entry))
+            ) as batches:
+                async for batch in batches:
+                    seen.extend(batch)
+
+        table.blind = True
+        reader = asyncio.ensure_future(read())
+        await turns()
+        for number in range(5):
+            log.append(word(str(number)))
+        there.flush(log)
+        log.append(word("5"))
+        here.logs.tails.hear(run.run_id, 5, log.entries[5:], 5)
+        await turns()
+        table.blind = False
+        here.logs.tails.ask(run.run_id)
+        await turns()
+        await log.settle(Completed(), ended(run))
+        await reader
+        assert seqs(seen) == [1, 2, 3, 4, 5, 6, 7]
+
+    trial(work)
+
+
 def test_p11_past_its_lease_a_process_shows_nothing_and_after_a_late_renewal_all() -> None:
     async def work(table: Table, here: Process, there: Process) -> None:
         run = new_run()

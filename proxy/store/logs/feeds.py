@@ -191,8 +191,8 @@ class Tail(Feed):
         """The store has entries up to `last`; whoever has not read them reads them there."""
         self.placed = True
         self.first, self.last, self.stored = last + 1, last, last
+        self.wake()  # before anything is offered, or what the store has would be passed over
         self._fill()
-        self.wake()
 
     def feed(self, after: int, entries: Sequence[Entry]) -> bool:
         """These are all entries above `after` up to the last of them, or there are none of them yet.
