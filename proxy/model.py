@@ -102,7 +102,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     """The process that has it under way, or that ended it; None while it waits."""
     attempt: int = 1
-    """One more for each process that was lost during it."""
+    """One more for each process that was lost during it, or handed it over."""
+    losses: int = 0
+    """Processes that were lost during it."""
 
     @property
     def ended(self) -> bool:

@@ -105,9 +105,8 @@ class Live:
     def let_go(self, execution: Execution) -> None:
         """The process goes down: hand the run over if another can go on with it, or else end it."""
         run = execution.run
-        following = msgspec.structs.replace(run, attempt=run.attempt + 1)
         agent = self._agents.named(run.agent)
-        if self._store.shared and goes_on(following, agent, self._settings.attempts):
+        if self._store.shared and goes_on(run, agent, self._settings.attempts):
             self.chores.add(self._hand_over(execution))
         else:
             execution.stop(GOING_DOWN)

@@ -25,12 +25,13 @@ def deserted(agent: str) -> Failed:
 
 
 def goes_on(run: Run, agent: Agent | None, attempts: int) -> bool:
-    """Whether a run that lost its process may begin this attempt."""
+    """Whether a run that lost its process, or is to be handed over by it, may begin again; `attempts` bounds how often
+    it begins, not counting those that followed a hand-over, where nothing had failed."""
     return (
         agent is not None
         and agent.settings.retry == "resume"
         and agent.adapter.resumes
         and not run.temporary
         and run.input != NULL
-        and run.attempt <= attempts
+        and run.losses < attempts
     )

@@ -109,7 +109,8 @@ class ClaimStore(Protocol):
         ...
 
     async def take_lost(self, *, limit: int) -> list[Lost]:
-        """Runs under way whose process is gone or has let its lease run out, now this process's, `attempt` one higher.
+        """Runs under way whose process is gone or has let its lease run out, now this process's, with `attempt` and
+        `losses` one higher.
 
         The oldest first. Nobody is asked twice: of two processes that look at once, one gets a run."""
         ...

@@ -139,7 +139,7 @@ async def a_run_can_be_given_back(store: Store) -> None:
     assert not await store.release(claimed)
     known = await store.get("default", run.run_id)
     assert known is not None
-    assert (known.status, known.owner, known.attempt) == (RunStatus.PENDING, None, 2)
+    assert (known.status, known.owner, known.attempt, known.losses) == (RunStatus.PENDING, None, 2, 0)
     [again] = await store.claim(TRIAL, limit=9)
     assert (again.run_id, again.attempt, again.owner) == (run.run_id, 2, store.lease.owner)
     await settled(store, again)

@@ -20,7 +20,7 @@ AT_ONCE = 50
 async def a_record_comes_back_as_it_was(store: Store) -> None:
     """Every field of a record is kept, before the run's end and after it."""
     choices = Choices(metadata={"a": "ä\u2028"}, store=False, keepalive=2.5, context={"deep": [1, {"x": None}]})
-    run = new_run(choices=choices, group="g", temporary=True, attempt=2, owner=store.lease.owner)
+    run = new_run(choices=choices, group="g", temporary=True, attempt=3, losses=2, owner=store.lease.owner)
     assert await store.insert(run) == run
     assert await store.get("default", run.run_id) == run
     end = ended(run)

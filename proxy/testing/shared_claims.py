@@ -118,7 +118,8 @@ async def the_runs_of_a_lost_process_are_taken_once(here: Store, there: Store) -
     await stopped(here)
     lost = await lost_by(there, len(runs))
     assert sorted(names([one.run for one in lost])) == names(runs)
-    assert {(one.run.owner, one.run.attempt, one.last) for one in lost} == {(there.lease.owner, 2, 0)}
+    assert {(one.run.owner, one.run.attempt, one.run.losses) for one in lost} == {(there.lease.owner, 2, 1)}
+    assert {one.last for one in lost} == {0}
     assert await there.take_lost(limit=9) == []
     assert names(await there.claim(TRIAL, limit=9)) == [doomed.run_id]
     known = await there.get("default", mine.run_id)

@@ -11,6 +11,7 @@ from proxy.errors import Draining, NotFound, TooMany, Unavailable
 from proxy.events import Cancelled, Completed, Failed, RunStarted, TextDelta
 from proxy.model import Choices, Run, RunStatus
 from proxy.runs.live import TAKEOVER
+from proxy.settings import Runs
 from tests.runs.fleet import Fleet, Node
 
 THREAD = "01930000-0000-7000-8000-000000000001"
@@ -221,6 +222,23 @@ def test_a_drain_hands_over_what_can_go_on_and_ends_the_rest(fleet: Fleet) -> No
             assert (said, more, final) == (TextDelta(text="first"), TextDelta(text="second"), Completed())
             assert isinstance(again, RunStarted)
             assert (again.attempt, again.resumes_after) == (2, 2)
+
+    play(scene)
+
+
+def test_a_run_is_handed_over_as_often_as_processes_are_replaced(fleet: Fleet) -> None:
+    async def scene() -> None:
+        async with fleet.node() as node:
+            run = await node.start("steady", thread=THREAD)
+            assert (await node.agents["steady"].started()).given.attempt == 1
+        for attempt in range(2, Runs().attempts + 3):
+            async with fleet.node() as node:
+                agent = await node.agents["steady"].started()
+                assert (agent.given.run_id, agent.given.attempt) == (run.run_id, attempt)
+        async with fleet.node() as node:
+            await (await node.agents["steady"].started()).end()
+            ended = await node.manager.wait(run)
+            assert (ended.status, ended.attempt, ended.losses) == (RunStatus.SUCCESS, attempt + 1, 0)
 
     play(scene)
 

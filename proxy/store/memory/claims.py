@@ -147,8 +147,11 @@ class MemoryClaims:
                 self._put(msgspec.structs.replace(run, owner=None))
             self._tell(QUEUE)
         running = sorted((run for run in lost if run.status is RunStatus.RUNNING), key=lambda run: run.run_id)
-        mine = [msgspec.structs.replace(run, owner=self.lease.owner, attempt=run.attempt + 1) for run in running]
-        return [Lost(run=self._put(run), last=self._last(run.run_id)) for run in mine[:limit]]
+        return [Lost(run=self._put(self._taken(run)), last=self._last(run.run_id)) for run in running[:limit]]
+
+    def _taken(self, run: Run) -> Run:
+        counted = {"attempt": run.attempt + 1, "losses": run.losses + 1}
+        return msgspec.structs.replace(run, owner=self.lease.owner, **counted)
 
     def _last(self, run_id: str) -> int:
         log = self._logs.get(run_id)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from proxy.errors import ConfigError
 
 HERE = Path(__file__).parent
-HEAD = "0007"
+HEAD = "0008"
 ALONE = """
 SET LOCAL lock_timeout = 0;
 SET LOCAL statement_timeout = 0;

@@ -198,7 +198,7 @@ def take_lost(connection: Connection, me: str, limit: int) -> list[Lost]:
     found = [(row.tenant, row.run_id) for row in connection.execute(asked.with_for_update(skip_locked=True))]
     if not found:
         return []
-    mine = {"owner": me, "attempt": RUN.attempt + 1}
+    mine = {"owner": me, "attempt": RUN.attempt + 1, "losses": RUN.losses + 1}
     connection.execute(update(runs).where(named(found)).values(mine))
     last = select(func.max(segments.c.last_seq)).where(segments.c.run_id == RUN.run_id).scalar_subquery()
     lost = select(runs).add_columns(func.coalesce(last, 0).label("last")).where(named(found)).order_by(RUN.run_id)

@@ -54,6 +54,7 @@ runs = Table(
     Column("webhook", Text),
     Column("owner", Text),
     Column("attempt", Integer, nullable=False, default=1, server_default="1"),
+    Column("losses", Integer, nullable=False, default=0, server_default="0"),
 )
 Index("runs_by_thread", runs.c.tenant, runs.c.thread_id, runs.c.status)
 Index("runs_by_age", runs.c.status, runs.c.updated_at)
@@ -246,6 +247,7 @@ def run_row(run: Run) -> tuple[Any, ...]:
         run.webhook,
         run.owner,
         run.attempt,
+        run.losses,
     )
 
 
@@ -271,6 +273,7 @@ def run_of(row: Row[Any]) -> Run:
         webhook=row.webhook,
         owner=row.owner,
         attempt=row.attempt,
+        losses=row.losses,
     )
 
 
