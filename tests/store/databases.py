@@ -64,3 +64,20 @@ def database(admin: str = ADMIN) -> Iterator[Database]:
     finally:
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def slow(url: str, table: str, seconds: float) -> Iterator[None]:
+    """Each row that is inserted into this table of the database takes so long."""
+    steps = (
+        f"CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$",
+        f"CREATE TRIGGER slow BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION slowly()",
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        for step in steps:
+            connection.execute(step.encode())
+        try:
+            yield
+        finally:
+            connection.execute(b"DROP FUNCTION slowly CASCADE")

@@ -32,8 +32,10 @@ TRIES = 3
 """How often a group is tried where other processes are in the way."""
 ALONE = 5.0
 """Seconds for which the operations of a group that failed are tried one by one."""
+ENOUGH = 5.0
+"""Seconds for which a group takes up changes: one that is slow is committed as far as it came, so each brings some."""
 LIMIT = 20.0
-"""Seconds after which a transaction is given up that the database does not answer."""
+"""Seconds after which a group is given up that the database does not answer."""
 
 logger = structlog.get_logger(__name__)
 FAULTS = (SQLAlchemyError, msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
@@ -76,6 +78,8 @@ class Writer:
         """Operations in the last group."""
         self._timer: asyncio.TimerHandle | None = None
         self._limit: asyncio.TimerHandle | None = None
+        self._given_up = False
+        """The group under way has had its time."""
         self.failing = False
         """The store took nothing of the last group."""
 
@@ -127,9 +131,14 @@ class Writer:
         self._next = self._loop.time() + PACE
         group, self._waiting = self._waiting, []
         self._usual = len(group)
-        self._limit = self._loop.call_later(LIMIT, self._database.cut)
+        self._given_up = False
+        self._limit = self._loop.call_later(LIMIT, self._give_up)
         future = self._executor.submit(self._write, group)
         future.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._land, group, done))
+
+    def _give_up(self) -> None:
+        self._given_up = True
+        self._database.cut()
 
     def _land(self, group: list[Op], future: Future[None]) -> None:
         if self._limit is not None:
@@ -180,7 +189,11 @@ class Writer:
 
     def _fault(self, op: Op, error: BaseException) -> ProxyError:
         refusal = self._database.refusal(error) if isinstance(op, Call) else None  # a log has nobody to tell
-        kind = Outage if isinstance(error, OperationalError) or self._database.is_away(error) else Unavailable
+        kind = (
+            Outage
+            if isinstance(error, OperationalError | TimeoutError) or self._database.is_away(error)
+            else Unavailable
+        )
         fault = refusal or kind("The store cannot be written now.", retry_after=1)
         fault.__cause__ = error
         return fault
@@ -195,7 +208,7 @@ class Writer:
             except Unanswered as unanswered:
                 return unanswered.__cause__
             except FAULTS as error:
-                if not left or not self._database.is_passing(error):
+                if not left or self._given_up or not self._database.is_passing(error):
                     return error
             else:
                 return None
@@ -219,11 +232,14 @@ class Writer:
 
     def _change(self, connection: Connection, group: Sequence[Op], owners: Collection[str]) -> None:
         saves: list[Save] = []
+        began = time.monotonic()
         for op in group:
             if op.owner is not None and op.owner not in owners:
                 op.error = LeaseLost()
             elif isinstance(op, Save):
                 saves.append(op)
+            elif op is not group[0] and time.monotonic() - began > ENOUGH:
+                op.error = self._fault(op, TimeoutError("the store is slow"))
             else:
                 self._saver.write(connection, saves)
                 saves = []
