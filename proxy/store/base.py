@@ -200,8 +200,9 @@ class EventLog(Protocol):
         Ends by itself after the final entry, at once if `after` is at or past it, and when the run is unknown.
         A run that waits, or that another process has, is followed just so, and goes on over the loss of its process:
         the numbers jump then, and a `RunStarted` says in `resumes_after` up to where what came before still counts.
-        Raises `LogTrimmed` where entries after the cursor are no longer kept, and `Draining` after `leave_logs`. Never
-        blocks the writer.
+        Raises `LogTrimmed` where entries after the cursor are no longer kept, and `Draining` after `leave_logs`. Where
+        the store is away from the first, raises `Unavailable`; if it goes away later, that is silence until it is back,
+        and `Unavailable` only after two minutes of it. Never blocks the writer.
 
         While the follower waits here, a new entry is first offered to `sink`, in the writer's own turn: if that
         returns True the entry counts as yielded. It must neither raise nor wait. Final entries are not offered.

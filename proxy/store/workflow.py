@@ -216,7 +216,7 @@ class WorkflowStore(Protocol):
 
         Yields an empty list after `idle` seconds of silence (0: never). Ends after the run's last event or `limit`
         events, at once where `after` is at or past the end of a run that has ended, and when the store closes or lets
-        its followers go; without `wait`, after what there is."""
+        its followers go; without `wait`, after what there is. Where the store is away: as `EventLog.follow`."""
         ...
 
     def leave_events(self) -> None:

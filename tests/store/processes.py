@@ -25,6 +25,8 @@ class Table:
         self.entries: dict[str, list[Entry]] = {}
         self.runs: dict[str, Run] = {}
         self.away = False
+        self.refused = 0
+        """How often it was asked while it was away."""
         self.blind = False
         """It can be read, but not looked at."""
         self.looks: list[list[str]] = []
@@ -36,6 +38,7 @@ class Table:
 
     def check(self) -> None:
         if self.away:
+            self.refused += 1
             raise Unavailable("The store is away.")
 
     def open(self, run_id: str) -> bool:

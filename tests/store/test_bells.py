@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import pytest
+
 from proxy.errors import Unavailable
+from proxy.store.logs import outages
 from proxy.store.logs.bells import Bells
 from proxy.store.signals import ANY, Signals, Topic
 from proxy.store.workflow import EventPage, EventQuery
@@ -36,6 +39,8 @@ class House:
 
     async def read(self, query: EventQuery) -> EventPage:
         self.reads += 1
+        if self.away:
+            raise Unavailable
         return EventPage(self.events[query.after :], not self.events or not self.events[-1].final)
 
     def grow(self, *types: str) -> None:
@@ -89,6 +94,40 @@ def test_who_is_told_nothing_sees_all_within_a_second_or_so_also_after_an_outage
         house.away = False
         await follower
         assert seqs(house.seen) == [1, 2]
+
+    trial(work)
+
+
+def test_a_reader_goes_on_from_its_place_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "SHORTEST", 0.001)
+    monkeypatch.setattr(outages, "LONGEST", 0.001)
+
+    async def work(house: House, follower: asyncio.Task[None]) -> None:
+        for name in ("node_started", "run_completed"):
+            house.grow(name)
+            house.away = True
+            house.signals.ring([(Topic.WORKFLOW, "r")])
+            until = house.reads + 3
+            while house.reads < until:
+                await asyncio.sleep(0)
+            assert not follower.done()
+            house.away = False
+            while len(house.seen) < len(house.events):
+                await asyncio.sleep(0)
+        await follower
+        assert seqs(house.seen) == [1, 2, 3]
+
+    trial(work)
+
+
+def test_a_process_that_goes_down_keeps_no_reader_waiting_for_the_store() -> None:
+    async def work(house: House, follower: asyncio.Task[None]) -> None:
+        house.away = True
+        house.signals.ring([(Topic.WORKFLOW, "r")])
+        await turns()
+        house.bells.close()
+        with pytest.raises(Unavailable):
+            await follower
 
     trial(work)
 

@@ -16,6 +16,7 @@ from proxy.events import Completed
 from proxy.model import Assistant, Idempotency, ThreadOutcome, ThreadStatus, new_id
 from proxy.store.base import Store, ThreadQuery
 from proxy.store.claims import Server
+from proxy.store.logs.livelogs import PAGE
 from proxy.store.native import AssistantQuery
 from proxy.store.postgres.database import SETTINGS, PostgresDatabase
 from proxy.store.postgres.store import PostgresStore
@@ -106,6 +107,27 @@ def test_s04_a_restart_in_the_middle_of_runs_loses_nothing(cluster: Cluster) -> 
                 return heard.is_set()
 
             await until(told)
+
+    with database(cluster.url) as known:
+        asyncio.run(act(known))
+
+
+def test_s04_a_reader_that_has_fallen_behind_keeps_its_place_over_a_restart(cluster: Cluster) -> None:
+    """It reads what another process writes, and does not come again by itself."""
+
+    async def act(known: Database) -> None:
+        async with opened(known, joins=True) as store, opened(known, joins=True) as other:
+            log = store.begin(await store.insert(new_run()), inserted=True)
+            await say(log, range(3 * PAGE))
+            await settled(store, log)
+            async with aclosing(other.follow(log.run_id, idle=0.05)) as batches:
+                seen = seqs(await anext(batches))
+                cluster.stop()
+                assert [await anext(batches) for _ in range(3)] == [[]] * 3
+                cluster.start()
+                async for batch in batches:
+                    seen += seqs(batch)
+            assert seen == list(range(1, 3 * PAGE + 2))
 
     with database(cluster.url) as known:
         asyncio.run(act(known))

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 import msgspec
 
-from proxy.errors import ProxyError
+from proxy.errors import ProxyError, Unavailable
+from proxy.store.logs.outages import Outage
 from proxy.store.signals import ANY, Signals, Topic
 from proxy.store.workflow import MOST_EVENTS, EventPage, EventQuery
 from proxy.workflow_model import WorkflowEvent
@@ -124,14 +125,23 @@ class Bells:
     async def follow(self, query: EventQuery, read: Read, idle: float) -> AsyncGenerator[list[WorkflowEvent]]:
         """See `WorkflowStore.follow_events`."""
         with self.listen(query) as listener:
-            caught_up = False
+            caught_up, outage = False, Outage(idle)
             while query.limit is None or query.limit > 0:
                 if caught_up and query.wait and not (self._closed or listener.rung.is_set()):
                     if not await heard(listener, idle):
                         yield []
                     continue
                 taken = listener.take(query)
-                page = taken or await read(query)
+                try:
+                    page = taken or await read(query)
+                except Unavailable as error:
+                    if self._closed:
+                        raise
+                    caught_up = False
+                    if await outage.sit_out(error):
+                        yield []
+                    continue
+                outage.answered()
                 caught_up = taken is not None or not page.events
                 if page.events:
                     listener.after = page.events[-1].seq

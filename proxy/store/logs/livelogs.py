@@ -2,7 +2,7 @@
 
 What is on disk may leave memory: a follower that lags reads pages from the store until it has caught up. A run that
 this process does not have is followed by its tail, until it begins here, if it ever does; one that was lost becomes a
-tail. Used by every backend; nobody else imports it.
+tail. While the store is away, who has begun to read waits for it. Used by every backend; nobody else imports it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NamedTuple
 
-from proxy.errors import Draining, LogTrimmed
+from proxy.errors import Draining, LogTrimmed, Unavailable
 from proxy.events import FINAL, Entry
 from proxy.store.lease import Lease
 from proxy.store.logs.feeds import Sink, Waiter
+from proxy.store.logs.outages import Outage
 from proxy.store.logs.runlog import LiveLog
 from proxy.store.logs.tails import NOTHING, Look, Tails
 from proxy.store.signals import Signals
@@ -129,20 +130,24 @@ class LiveLogs:
         self, run_id: str, after: int, idle: float, first: float | None = None, sink: Sink | None = None
     ) -> AsyncGenerator[list[Entry]]:
         waiter = Waiter(run_id, after, idle, idle if first is None else first, sink)
+        outage = Outage(idle)
         if known := self._logs.get(run_id) or self.tails.get(run_id):
             known.join(waiter)
         try:
             while True:
                 feed = waiter.feed
                 if feed is None or waiter.after < feed.first - 1:
-                    entries = await self._stored(waiter)
+                    entries = await self._stored(waiter, outage)
                 else:
                     entries = feed.since(waiter.after)
+                    outage.answered()
                 if entries:
                     waiter.after = entries[-1].seq
                     yield entries
                     if isinstance(entries[-1].event, FINAL):
                         return
+                elif entries is None:
+                    yield []
                 elif feed is None or feed is not waiter.feed or waiter.after < feed.shown:
                     continue
                 elif feed.ended and waiter.after >= feed.last:
@@ -157,10 +162,18 @@ class LiveLogs:
             waiter.close()
             self._settle_up(run_id)
 
-    async def _stored(self, waiter: Waiter) -> list[Entry]:
-        """What the store has next for a follower. Where it has nothing, the follower gets a place to rest at."""
+    async def _stored(self, waiter: Waiter, outage: Outage) -> list[Entry] | None:
+        """What the store has next for a follower. Where it has nothing, the follower gets a place to rest at.
+
+        None if it is away, and the silence is to be told of."""
         feed = waiter.feed
-        page = await self._read(waiter.run_id, waiter.after, PAGE)
+        try:
+            page = await self._read(waiter.run_id, waiter.after, PAGE)
+        except Unavailable as error:
+            if self.tails.released:
+                raise Draining from error
+            return None if await outage.sit_out(error) else []
+        outage.answered()
         if page.trimmed:
             raise LogTrimmed
         if page.entries or feed is not waiter.feed:

@@ -60,7 +60,8 @@ class Tails:
         self._changed: dict[str, None] = {}
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._released = False
+        self.released = False
+        """Who follows a log is to ask another process."""
         if signals is not None:
             signals.hear(Topic.LOG, self._rung)
 
@@ -72,7 +73,7 @@ class Tails:
         tail = self._tails.get(run_id)
         if tail is None:
             tail = self._tails[run_id] = Tail(run_id, after)
-            tail.released = self._released
+            tail.released = self.released
             self._plan()
             if self.watch is None or not self.watch.follow(run_id):
                 self.ask(run_id)
@@ -106,7 +107,7 @@ class Tails:
 
     def let_go(self) -> None:
         """Tell all who follow one to ask another process, now and from now on."""
-        self._released = True
+        self.released = True
         for tail in self._tails.values():
             tail.let_go()
 
