@@ -1,4 +1,5 @@
-"""What a run may write to its thread's checkpoints: all until it has ended, and nothing then.
+"""What a run may write: to its thread's checkpoints all until it has ended, and nothing then; to the long-term store
+all for as long as its process has the right to it.
 
 LangGraph leaves checkpoints behind that are still being written when a run is cancelled in its last moments, and nobody
 can stop a node that works in a thread or heeds no cancel. Without a fence their writes would land in what the next run
@@ -25,6 +26,7 @@ from langgraph.checkpoint.base import (
 )
 
 from adapters.langgraph.durable import Saver
+from proxy.adapter import Site
 from proxy.errors import Unavailable
 
 PAUSES = 5
@@ -36,6 +38,19 @@ class Ousted(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("This server's work was taken over by another one.", retry_after=1)
+
+
+class Right:
+    """A process's right to write what its runs make, as it is when this is made: once it is lost, the next one that the
+    process gets is another."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.owner = site.owner()
+        """See `Site.owner`."""
+
+    def holds(self) -> bool:
+        return self._site.holds() and self._site.owner() == self.owner
 
 
 class Gate:

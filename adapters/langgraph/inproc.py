@@ -19,6 +19,7 @@ from adapters.langgraph.calls import Path
 from adapters.langgraph.checkpoints import Checkpoints, Scratch
 from adapters.langgraph.durable import Saver
 from adapters.langgraph.faults import upstream_error
+from adapters.langgraph.fence import Right
 from adapters.langgraph.frames import Frames
 from adapters.langgraph.inputs import config_of, context_of, input_of
 from adapters.langgraph.load import Graph, Loaded, Source
@@ -84,7 +85,7 @@ class LangGraphAdapter(Adapter):
         async with AsyncExitStack() as stack:
             loaded = await self._source.loaded(config, stack)
             saver = await self._saver(run, loaded)
-            store = self._memories.store(loaded.graph, run.tenant)
+            store = self._memories.store(loaded.graph, run.tenant, Right(self.site))
             graph = loaded.graph.copy({"checkpointer": self._fenced(run, saver, stack), "store": store})
             config["callbacks"] = [translator.meter]
             try:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from langgraph.store.base import BaseStore, Item
 
+from adapters.langgraph.fence import Right
 from adapters.langgraph.load import Graph
 from adapters.langgraph.places import beside, in_postgres, needing_postgres
 from adapters.langgraph.sqlite_store import SqliteStore
@@ -53,9 +54,11 @@ class LangGraphMemories(Memories):
         with suppress(sqlite3.Error, ProxyError):
             await (await opening).close()
 
-    def store(self, graph: Graph, tenant: str) -> BaseStore:
-        """What the graph gets as its store in a run of this tenant's: the one it was compiled with, else this one."""
-        return self._of(tenant) if graph.store is None else graph.store
+    def store(self, graph: Graph, tenant: str, right: Right) -> BaseStore:
+        """What the graph gets as its store in a run of this tenant's: the one it was compiled with, else this one.
+
+        It takes what the run puts for as long as there is a right to that."""
+        return TenantStore(self._opened, tenant, right) if graph.store is None else graph.store
 
     async def put(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from langgraph.store.base import Op, PutOp, Result, SearchOp
@@ -16,6 +17,8 @@ from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
 from adapters.langgraph.database import Database, whole
+from adapters.langgraph.fence import Ousted
+from adapters.langgraph.postgres_sql import HELD
 
 EXACT_TIMES = """
 DO $$ BEGIN
@@ -36,6 +39,8 @@ SHORTEST = 2e-6
 """Minutes. Less would be written in a form that an interval does not take."""
 AT = "value #> %s::text[]"
 NOTHING = f"coalesce({AT}, 'null') = 'null'::jsonb"
+WRITER: ContextVar[str | None] = ContextVar("writer", default=None)
+"""Who puts what a batch has; LangGraph's own code lies between the two."""
 KINDS = {bool: "boolean", int: "number", float: "number"}
 ORDERED = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
@@ -70,9 +75,13 @@ class PostgresStore(AsyncPostgresStore):
             await cursor.execute(VERSION)
             return await cursor.fetchone() == {"version": len(self.MIGRATIONS) - 1, "exact": True}
 
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+    async def abatch(self, ops: Iterable[Op], *, owner: str | None = None) -> list[Result]:
         batch, run = [_exact(op) for op in ops], super().abatch
-        return await self._database.patiently(lambda: whole(run(batch)))
+        token = WRITER.set(owner)
+        try:
+            return await self._database.patiently(lambda: whole(run(batch)))
+        finally:
+            WRITER.reset(token)
 
     async def close(self) -> None:
         if self._task is not None:
@@ -80,6 +89,10 @@ class PostgresStore(AsyncPostgresStore):
         await self._database.leave()
 
     async def _batch_put_ops(self, put_ops: Sequence[tuple[int, PutOp]], cur: AsyncCursor[DictRow]) -> None:
+        if (owner := WRITER.get()) is not None:
+            await cur.execute(HELD, {"owner": owner})
+            if await cur.fetchone() is None:
+                raise Ousted
         await cur.execute(EXPIRED)
         await super()._batch_put_ops(put_ops, cur)
 

@@ -62,7 +62,8 @@ class SqliteStore(AsyncSqliteStore):
         self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+    async def abatch(self, ops: Iterable[Op], *, owner: str | None = None) -> list[Result]:
+        """A file is one process's, and nobody takes that one's place."""
         task = asyncio.get_running_loop().create_task(self._alone(tuple(ops)))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

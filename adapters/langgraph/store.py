@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -22,6 +23,8 @@ from langgraph.store.base import (
     SearchOp,
 )
 
+from adapters.langgraph.fence import Ousted, Right
+
 FIELD = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 COMPARED = frozenset({"$eq", "$ne", "$gt", "$gte", "$lt", "$lte"})
 
@@ -32,7 +35,9 @@ class SharedStore(Protocol):
     Every batch goes on to its end although the run that asked for it was cancelled, and fails alone.
     """
 
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]: ...
+    async def abatch(self, ops: Iterable[Op], *, owner: str | None = None) -> list[Result]:
+        """With an `owner` (see `Site.owner`), raises `Ousted` in place of putting anything once that is gone."""
+        ...
 
     async def close(self) -> None:
         """Let what is under way end, and let go of what is open."""
@@ -42,13 +47,14 @@ class TenantStore(BaseStore):
     """What one tenant's runs and requests see of the store: their own namespaces, as if there were no others.
 
     Made in the server's loop; may be used from any thread. A synchronous call waits for that loop, so the loop's own
-    thread may not make one.
+    thread may not make one. A run has it with its `right`: once that is lost, whoever puts anything is cancelled.
     """
 
     supports_ttl = True
 
-    def __init__(self, opened: Callable[[], Awaitable[SharedStore]], tenant: str) -> None:
+    def __init__(self, opened: Callable[[], Awaitable[SharedStore]], tenant: str, right: Right | None = None) -> None:
         self._opened = opened
+        self._right = right
         self._label = label(tenant)
         self._loop = asyncio.get_running_loop()
 
@@ -57,16 +63,23 @@ class TenantStore(BaseStore):
             raise asyncio.InvalidStateError(
                 "Asynchronous code awaits the store: `await store.aget(...)` in place of `store.get(...)`, and so on."
             )
-        return asyncio.run_coroutine_threadsafe(self._batch(ops), self._loop).result()
+        with _cancelled():
+            return asyncio.run_coroutine_threadsafe(self._batch(ops), self._loop).result()
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        if asyncio.get_running_loop() is self._loop:
-            return await self._batch(ops)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._batch(ops), self._loop))
+        with _cancelled():
+            if asyncio.get_running_loop() is self._loop:
+                return await self._batch(ops)
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._batch(ops), self._loop))
 
     async def _batch(self, ops: Iterable[Op]) -> list[Result]:
         inward = [self._inward(op) for op in ops]
-        return [_outward(result) for result in await (await self._opened()).abatch(inward)]
+        shared, owner = await self._opened(), None
+        if self._right is not None and any(isinstance(op, PutOp) for op in inward):
+            owner = self._right.owner
+            if not self._right.holds():
+                raise Ousted
+        return [_outward(result) for result in await shared.abatch(inward, owner=owner)]
 
     def _inward(self, op: Op) -> Op:
         if isinstance(op, GetOp | PutOp):
@@ -90,6 +103,15 @@ class TenantStore(BaseStore):
                 yield MatchCondition("prefix", (self._label, *("*" for _ in condition.path)))
             else:
                 yield MatchCondition("prefix", (self._label, *condition.path))
+
+
+@contextmanager
+def _cancelled() -> Iterator[None]:
+    """A run whose process was taken over was cancelled, or ought to have been."""
+    try:
+        yield
+    except Ousted:
+        raise asyncio.CancelledError from None
 
 
 def label(tenant: str) -> str:

@@ -16,7 +16,7 @@ from msgspec import UNSET
 from adapters.langgraph.checkpoints import Checkpoints
 from adapters.langgraph.durable import Saver
 from adapters.langgraph.encode import raw
-from adapters.langgraph.fence import Fence, Gate
+from adapters.langgraph.fence import Fence, Gate, Right
 from adapters.langgraph.load import Graph, Loaded, Source
 from adapters.langgraph.native import check_nodes, located
 from adapters.langgraph.options import GraphOptions
@@ -36,7 +36,7 @@ class Threads(ThreadState):
     def __init__(self, options: GraphOptions, site: Site, source: Source, checkpoints: Checkpoints) -> None:
         self._options = options
         self._agent = site.agent
-        self._holds = site.holds
+        self._site = site
         self._source = source
         self._checkpoints = checkpoints
         self._gates: WeakValueDictionary[str, Gate] = WeakValueDictionary()
@@ -44,7 +44,7 @@ class Threads(ThreadState):
 
     def fenced(self, thread_key: str, saver: Saver) -> Fence:
         """What a run of the thread is to use in place of `saver`."""
-        fence = Fence(saver, self._holds)
+        fence = Fence(saver, Right(self._site).holds)
         self._gates[thread_key] = fence.gate
         return fence
 

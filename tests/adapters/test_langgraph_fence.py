@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from langgraph.store.base import BaseStore
 from msgspec import Raw
 
 from adapters.langgraph import LangGraphAdapter
@@ -91,6 +93,51 @@ def test_p11_a_run_of_a_process_that_was_taken_over_writes_nothing_more(
             await asyncio.wait([task])
             assert waits.after, "the process did not go on"
             assert rows(registered) == before
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["gone", "under another name"])
+@pytest.mark.parametrize("kind", ["async", "sync"])
+def test_p11_nor_does_it_remember_anything_more(
+    registered: str, monkeypatch: pytest.MonkeyPatch, kind: str, joined: bool
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def note(state: Any, *, store: BaseStore) -> dict[str, Any]:
+        store.put(("notes",), "before", {"a": 1})
+        begun.set()
+        go.wait()
+        store.put(("notes",), "after", {"a": 1})
+        return {"messages": ["later"]}
+
+    async def anote(state: Any, *, store: BaseStore) -> dict[str, Any]:
+        await store.aput(("notes",), "before", {"a": 1})
+        begun.set()
+        await asyncio.to_thread(go.wait)
+        await store.aput(("notes",), "after", {"a": 1})
+        return {"messages": ["later"]}
+
+    node = anote if kind == "async" else note
+    monkeypatch.setattr(busy_graphs, "stepping", busy_graphs.line(note=node).compile(), raising=False)
+    owner = ME
+
+    async def main() -> None:
+        nonlocal owner
+        async with process(registered, "tests.adapters.busy_graphs:stepping", owner=lambda: owner) as adapter:
+            task = asyncio.create_task(events_of(adapter, native_run("stepping", [], HELLO, durability="sync")))
+            await asyncio.to_thread(begun.wait)
+            with reaper(registered) as other:
+                if joined:
+                    owner = "server-2"
+                    other.execute("INSERT INTO servers VALUES (%s, 1)", (owner,))
+            before = rows(registered)
+            go.set()
+            await asyncio.wait([task])
+            assert task.cancelled() or task.exception()
+            assert rows(registered) == before
+            with psycopg.connect(registered, autocommit=True) as connection:
+                assert connection.execute("SELECT key FROM store").fetchall() == [("before",)]
 
     asyncio.run(asyncio.wait_for(main(), 60))
 

@@ -20,6 +20,7 @@ from langgraph.store.base import (
     SearchOp,
 )
 
+from adapters.langgraph.fence import Right
 from adapters.langgraph.memories import LangGraphMemories
 from adapters.langgraph.sqlite_store import SqliteStore
 from adapters.langgraph.store import TenantStore
@@ -112,7 +113,7 @@ def test_a_change_keeps_the_time_it_was_made_and_comes_first(anywhere: Place) ->
 
 def test_several_puts_of_one_batch_are_all_kept_the_new_and_the_changed(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
-        store = memories.store(GRAPH, "t")
+        store = memories.store(GRAPH, "t", Right(site(IN_MEMORY)))
         await store.aput(("n",), "2", {"a": "old"})
         await store.abatch([PutOp(("n",), str(number), {"a": number}) for number in range(4)])
         items = await store.asearch(("n",))
@@ -286,7 +287,7 @@ def test_a05_no_namespace_reaches_another_tenant(anywhere: Place) -> None:
 def test_a05_the_store_of_a_graph_is_closed_to_raw_operations_too(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
         await memories.put("victim", ("n",), "k", {"secret": 1})
-        store = memories.store(GRAPH, "thief")
+        store = memories.store(GRAPH, "thief", Right(site(IN_MEMORY)))
         got, searched, listed, suffixed = await store.abatch(
             [
                 GetOp((":victim", "n"), "k"),
@@ -368,7 +369,7 @@ def test_the_store_is_left_whole_by_those_who_are_cancelled(place: Place) -> Non
 
 def test_one_bad_operation_fails_alone(place: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
-        store = memories.store(GRAPH, "t")
+        store = memories.store(GRAPH, "t", Right(site(IN_MEMORY)))
         bad = store.aput(("n",), "bad", {"a": object()})
         results = await asyncio.gather(
             *(memories.put("t", ("n",), str(number), {"a": number}) for number in range(20)),
@@ -409,7 +410,7 @@ def test_values_are_text_that_other_programs_read(tmp_path: Path) -> None:
 
 def test_what_a_tenant_sees_is_theirs_from_any_thread(anywhere: Place) -> None:
     async def scene(memories: LangGraphMemories) -> None:
-        store = memories.store(GRAPH, "t")
+        store = memories.store(GRAPH, "t", Right(site(IN_MEMORY)))
         assert isinstance(store, TenantStore)
         await asyncio.to_thread(store.put, ("n",), "k", {"a": 1}, ttl=5)
         [item] = await asyncio.to_thread(store.search, ("n",), filter={"a": 1})
