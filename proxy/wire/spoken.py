@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import msgspec
 from msgspec import Raw
 
@@ -16,7 +18,7 @@ Path = tuple[str, ...]
 class Spoken:
     """A message of the agent's, as far as it has come."""
 
-    __slots__ = ("_calls", "_texts", "_thoughts", "about", "changed", "id", "ns", "sealed", "told", "usage")
+    __slots__ = ("_calls", "_text", "_thought", "about", "changed", "id", "ns", "sealed", "told", "usage")
 
     def __init__(self, id: str, ns: Path, about: Raw) -> None:
         self.id = id
@@ -31,18 +33,19 @@ class Spoken:
         self.sealed = False
         """A tool has answered it: more of the same part is a new message."""
         self._calls = Calls()
-        self._texts: list[str] = []
-        self._thoughts: list[str] = []
+        # Not lists of pieces: a piece takes ten times the memory of its few letters, and there may be a million.
+        self._text = StringIO()
+        self._thought = StringIO()
 
     def add(self, event: TextDelta | ReasoningDelta | ToolCallDelta) -> Chunk:
         """Add a piece; the piece by itself in LangChain's form."""
         self.changed = True
         match event:
             case TextDelta(text=text):
-                self._texts.append(text)
+                self._text.write(text)
                 return Chunk(content=text, id=self.id)
             case ReasoningDelta(text=text):
-                self._thoughts.append(text)
+                self._thought.write(text)
                 return Chunk(content="", id=self.id, additional_kwargs={"reasoning_content": text})
             case _:
                 return Chunk(content="", id=self.id, tool_call_chunks=(self._piece(event),))
@@ -68,10 +71,10 @@ class Spoken:
         return whole
 
     def whole(self) -> AI:
-        thought = "".join(self._thoughts)
+        thought = self._thought.getvalue()
         calls, invalid = calls_of((call.call_id, call.name, call.arguments) for call in self._calls.all())
         return AI(
-            content="".join(self._texts),
+            content=self._text.getvalue(),
             additional_kwargs={"reasoning_content": thought} if thought else {},
             id=self.id,
             tool_calls=calls,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -245,6 +246,27 @@ def test_tokens_of_a_call_that_said_nothing_are_nobodys() -> None:
     counted = [TextDelta(text="a"), Usage(output_tokens=1), Usage(output_tokens=9), Completed()]
     (message,) = made(counted, "updates")[-1][1]["demo"]["messages"]
     assert message["usage_metadata"]["output_tokens"] == 1
+
+
+def test_a_message_of_many_pieces_takes_the_memory_of_its_letters() -> None:
+    """Who comes back to the end of a long run has all of it told to the maker of its frames."""
+    frames = maker("values")
+    frames.frames(START)
+    count = 100_000
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            frames.frames(TextDelta(text=f"{number} "))
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken < 20 * count
+
+
+@pytest.mark.parametrize("text", ["a\r\nb\rc\n", "\u2028\x00ü"])
+def test_every_letter_of_a_message_is_told(text: str) -> None:
+    said: list[Event] = [TextDelta(text=text[:2]), TextDelta(text=text[2:]), Completed()]
+    assert made(said, "updates") == [("updates", {"demo": {"messages": [ai(text)]}})]
 
 
 def test_modes_that_cannot_be_made_stay_silent() -> None:
