@@ -31,8 +31,10 @@ GATHER = 0.1
 _SHORTEST_SECRET = 4
 """Shorter ones would blot out half of every line."""
 _SECRET_NAMES = ("key", "secret", "token", "password", "authorization")
-_PASSWORD = re.compile(r"//[^/@:\s]*:([^/\s]*)@")
-"""Of a URL, however badly it is written."""
+_PASSWORDS = tuple(
+    map(re.compile, (r"//[^/@:\s]*:([^/\s]*)@", r"//[^/@:\s]*:([^@\s]*)@", r"[?&]\w*password=([^&\s]*)"))
+)
+"""Of a URL, however badly it is written: with an `@` in it, with a slash, and among the parameters."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What a terminal obeys, but for tabs and new lines: a path or an exception may hold what a client wrote."""
 _NOISY = ("httpx", "httpcore", "openai", "alembic", "asyncio", "urllib3")
@@ -136,7 +138,8 @@ def _configured(settings: Settings) -> Iterator[str]:
     if settings.server.jwt is not None:
         yield settings.server.jwt.secret
     yield settings.webhooks.secret
-    yield from _PASSWORD.findall(f"{settings.store} {settings.live}")
+    for password in _PASSWORDS:
+        yield from password.findall(f"{settings.store} {settings.live}")
     for agent in settings.agents.values():
         yield from _within(agent.options, secret=False)
 

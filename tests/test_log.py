@@ -181,6 +181,9 @@ def test_what_was_gathered_is_written_when_logging_shuts_down(
         ("postgresql://user:pa55word@host:5432/db", "pa55word"),
         ("redis://:pa55word@host/0", "pa55word"),
         ("postgresql://user:pa55[word@host/db", "pa55[word"),
+        ("postgresql://user:pa55/word@host/db", "pa55/word"),
+        ("redis://:pa5@5word@host/0", "pa5@5word"),
+        ("postgresql://host/db?user=me&password=pa55word&sslmode=require", "pa55word"),
         ("postgresql://host:5432/db", None),
     ],
 )

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from proxy.config import Config, Off
 from proxy.settings import Settings
 
+_LOGIN = re.compile(r"^[^:/]*(:[^@]*)?@")
+"""What stands before the host of a database, as its driver reads it: a password may hold a slash."""
+
 
 def text(config: Config, settings: Settings, url: str) -> str:
     """`settings` are what is served, which the command line may have changed; `url` is without a path."""
@@ -17,7 +20,7 @@ def text(config: Config, settings: Settings, url: str) -> str:
 
 def worker(config: Config, names: Sequence[str], url: str | None) -> str:
     """What `worker` says: which agents it runs; `url` is where its probes are."""
-    lines = ["Runwire worker is up", f"  config  {config.path}", f"  state   {without_secrets(config.settings.store)}"]
+    lines = ["Runwire worker is up", f"  config  {config.path}", f"  state   {state(config.settings)}"]
     lines += [f"  health  {url}/ready"] if url else []
     return "\n".join([*lines, f"  agents  {', '.join(names)}"])
 
@@ -35,9 +38,12 @@ def cure(off: Off) -> str:
     return f"set {' or '.join(off.variables)} to turn it on" if off.variables else "its `enabled` turns it off"
 
 
-def without_secrets(store: str) -> str:
-    """The store's URL, fit to be shown."""
-    return re.sub(r"//[^/@]*@", "//***@", store)
+def state(settings: Settings) -> str:
+    """Where runs are kept; of a database without user, password and parameters, one of which may be a password too."""
+    if not settings.shared:
+        return settings.store
+    kind, _, place = settings.store.partition("://")
+    return f"{kind}://{_LOGIN.sub('', place).partition('?')[0]}"
 
 
 def _lines(config: Config, settings: Settings, url: str) -> Iterator[str]:
@@ -46,7 +52,7 @@ def _lines(config: Config, settings: Settings, url: str) -> Iterator[str]:
     key = '"YOUR_KEY"' if locked else '"none"'
     yield f"Runwire is up on {base}"
     yield f"  config  {config.path}" + ("  (the demo; `runwire init` begins your own)" if config.shipped else "")
-    yield f"  state   {without_secrets(settings.store)}"
+    yield f"  state   {state(settings)}"
     yield "Agents"
     yield from agents(config)
     yield "From any OpenAI client"

@@ -16,12 +16,13 @@ def health(url: str) -> None:
 
     For containers, which have no curl.
     """
-    from urllib.error import URLError
+    from http.client import HTTPException
     from urllib.request import urlopen
 
+    asked = f"{url.rstrip('/')}/ready"
     try:
-        with urlopen(f"{url.rstrip('/')}/ready", timeout=PATIENCE) as answer:  # noqa: S310
+        with urlopen(asked, timeout=PATIENCE) as answer:  # noqa: S310
             click.echo(answer.read())
-    except URLError as error:
-        click.echo(str(error), err=True)
+    except (OSError, HTTPException, ValueError) as error:  # the last for what is no URL
+        click.echo(f"{asked}: {error}", err=True)
         sys.exit(1)

@@ -24,7 +24,9 @@ def connect(url: str, folder: Path, live: str = "") -> Store:
         raise ConfigError("`live`: only processes that share a store need it; set `store` to `postgresql://...`.")
     if scheme == "memory" and separator:
         return MemoryStore()
-    if scheme != "sqlite" or not separator:
+    if not separator:  # whatever it is, it may hold a password
+        raise ConfigError(f"`store`: what stands there is no URL of a store; {SCHEMES}.")
+    if scheme != "sqlite":
         raise ConfigError(f"`store`: unknown scheme `{scheme[:40]}`; {SCHEMES}.")
     file = place.removeprefix("/")
     if not place.startswith("/") or file in ("", ":memory:"):

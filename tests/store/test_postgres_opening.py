@@ -70,6 +70,13 @@ def test_a_url_that_cannot_be_read_is_told_without_its_password(place: str) -> N
     assert "hun" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["postgres:/me:hunter2@host/db", "me:hunter2@host/db", "hunter2"])
+def test_what_is_no_url_is_told_without_it(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"is no URL of a store; use .*`postgresql://") as caught:
+        connect(url, PLACE)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_missing_driver_is_told_with_the_cure() -> None:
     script = """
 import sys
