@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
 
 import msgspec
 
-from proxy.errors import Busy, Conflict, TooMany
 from proxy.events import Entry, Event
 from proxy.model import Idempotency, Lifetime, Pause, Run, RunStatus, Thread, ThreadOutcome, ThreadStatus
 from proxy.store.claims import ClaimStore
@@ -27,43 +25,6 @@ MOST_PAUSES = 1000
 """Pauses that are looked through at most, the newest."""
 SWEEP = 500
 """Runs that one `sweep` deletes at most."""
-
-
-CANCELLED_KEY = ""
-"""Stands for the run of an idempotency key that was cancelled before there was one."""
-
-
-Others = Sequence[tuple[RunStatus, float | None, str]]
-"""Runs of a thread that have not ended, by status, start and id, the oldest first."""
-
-
-def is_taken(others: Others) -> bool:
-    """Whether a new run has to wait for one of these."""
-    now = time.time()
-    return any(status is RunStatus.RUNNING or (start or 0.0) <= now for status, start, _ in others)
-
-
-def placed(run: Run, others: Others) -> Run:
-    """A run as its thread takes it. Raises `Busy`."""
-    if run.choices.strategy == "reject" and others:
-        other = others[0][2]
-        raise Busy(f"The thread is busy with run {other}.", run_id=other)
-    return msgspec.structs.replace(run, status=RunStatus.PENDING) if is_taken(others) else run
-
-
-def check_room(taken: int, most: int) -> None:
-    """Raises `TooMany` if a tenant has as many runs of an agent as it may have (0: no bound)."""
-    if most and taken >= most:
-        raise TooMany(f"{most} runs of this agent are under way.", retry_after=1)
-
-
-def joined(known: Run | None, *, same: bool) -> Run:
-    """The run that an idempotency key was used for before, unless it is gone or was asked for something else."""
-    if not same:
-        raise Conflict("This idempotency key was used for another request.")
-    if known is None:
-        raise Conflict("The run that this idempotency key was used for has been deleted.")
-    return known
 
 
 class RunQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from msgspec import Raw
 from proxy.errors import Busy, Conflict, NotWaiting
 from proxy.events import Completed
 from proxy.model import Assistant, Choices, Cron, Idempotency, RunStatus, Thread, new_id
-from proxy.store.base import CANCELLED_KEY, Store
+from proxy.store.admission import CANCELLED_KEY
+from proxy.store.base import Store
 from proxy.store.claims import Server
 from proxy.store.native import Revision
 from proxy.store.postgres.store import PostgresStore

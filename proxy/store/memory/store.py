@@ -11,7 +11,8 @@ import msgspec
 from proxy.errors import Busy
 from proxy.events import NULL, Entry
 from proxy.model import Idempotency, Pause, Run, RunStatus, Thread, ThreadOutcome, new_id
-from proxy.store.base import CANCELLED_KEY, KEY_AGE, SWEEP, RunQuery, check_room, is_taken, joined, placed
+from proxy.store.admission import CANCELLED_KEY, check_room, is_taken, joined, placed
+from proxy.store.base import KEY_AGE, SWEEP, RunQuery
 from proxy.store.logs.feeds import Sink
 from proxy.store.logs.livelogs import LiveLogs, Page
 from proxy.store.logs.runlog import LiveLog

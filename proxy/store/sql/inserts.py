@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from proxy.model import ACTIVE, Action, Idempotency, Run, Thread
-from proxy.store.base import placed
+from proxy.store.admission import placed
 from proxy.store.holds import Holds
 from proxy.store.lease import Lease
 from proxy.store.logs.journal import StoreJournal

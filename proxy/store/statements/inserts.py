@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from proxy.errors import NotWaiting
 from proxy.model import ACTIVE, Idempotency, Run, RunStatus, Thread
-from proxy.store.base import CANCELLED_KEY, Others, check_room, is_taken, joined, placed
+from proxy.store.admission import CANCELLED_KEY, Others, check_room, is_taken, joined, placed
 from proxy.store.signals import Topic, made
 from proxy.store.statements import locks, records, threads
 from proxy.store.statements.queue import mark_others
