@@ -8,6 +8,9 @@ import click
 
 from proxy.cli import options
 
+BEATS = 4
+"""Signs of life in the time of a lease."""
+
 
 @click.command(hidden=True)
 @options.config
@@ -19,8 +22,8 @@ def child(path: Path | None, descriptor: int, line: int) -> None:
     from proxy.cli import files
     from proxy.cli.lifeline import Lifeline, inherited
 
-    lifeline = Lifeline(line)
     settings = config.read(path).settings
+    lifeline = Lifeline(line, settings.runs.lease / BEATS)
     log.setup(settings, pid=True)
     files.raise_limit()
     server.run(app.create(settings), settings, inherited(descriptor), lifeline.up)

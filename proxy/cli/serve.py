@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from proxy.settings import Settings
 
 SPARE = 5.0
-"""Seconds beyond those by which a child ends itself."""
+"""Seconds beyond those by which a child ends itself, and beyond those after which a silent one has lost its runs."""
 
 
 @click.command()
@@ -73,5 +73,6 @@ def _supervise(loaded: Config, settings: Settings, count: int) -> int:
         command,
         lambda: server.bind(settings.server.host, anchor.getsockname()[1], shared=True),
         lambda: click.echo(text),
+        settings.runs.lease + SPARE,
     )
     return supervisor.run(count, server.longest_end(settings) + SPARE)

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 
 import structlog
 
+from proxy.errors import ConfigError
+
 logger = structlog.get_logger(__name__)
 
 PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -25,6 +27,8 @@ LIVED = 60.0
 """Seconds after which a child counts as one that lives."""
 LOOK = 0.5
 """Seconds between looks at what may have been missed."""
+HURRY = 2.0
+"""Seconds that children may take to end when they were told twice."""
 
 
 class Child:
@@ -35,36 +39,56 @@ class Child:
         self._bind = bind
         self._bound: socket.socket | None = None
         self._falls = 0
+        self.lifeline: socket.socket | None = None
+        """Open while somebody holds its other end."""
+        self.silence = 0.0
+        """Seconds since its last sign of life that were spent listening."""
+        self.pause = 0.0
+        """Seconds from its end to the start of its successor."""
         self.due: float | None = None
         """When it is to be started anew, on the monotonic clock; None while it runs."""
         self.start()
 
     def start(self) -> None:
+        """Raises `OSError`, `ConfigError` where the system has no room for another process or its program is gone."""
         self._bound = self._bound or self._bind()
         self.lifeline, theirs = socket.socketpair()
-        self.began, self.up, self.due = time.monotonic(), False, None
+        self.began, self.up, self.silence = time.monotonic(), False, 0.0
         handed = (self._bound.fileno(), theirs.fileno())
         command = [*self._command, "--inherit", str(handed[0]), "--lifeline", str(handed[1])]
-        # In a session of its own: a Ctrl-C of the terminal must reach it once, through us.
-        self.process = subprocess.Popen(command, pass_fds=handed, start_new_session=True)  # noqa: S603
-        theirs.close()
+        with theirs:
+            # In a session of its own: a Ctrl-C of the terminal must reach it once, through us.
+            self.process = subprocess.Popen(command, pass_fds=handed, start_new_session=True)  # noqa: S603
+        self.due = None
 
     def hear(self) -> None:
-        """It said that it is up, or its end of the lifeline is closed."""
-        self.up = bool(self.lifeline.recv(1))
+        """It gave a sign of life, or its end of the lifeline is closed."""
+        if self.lifeline is not None and self.lifeline.recv(4096):
+            self.up, self.silence = True, 0.0
+        else:
+            self._hang_up()
 
     def fell(self) -> bool:
-        """It has just ended. What waits for it goes on waiting, unless its successor comes after a pause only."""
+        """It has just ended."""
         if self.due is not None or self.process.poll() is None:
             return False
-        self.lifeline.close()
+        self.put_off()
+        return True
+
+    def put_off(self) -> None:
+        """Have it started anew. What waits for it goes on waiting, unless its successor comes after a pause only."""
+        self._hang_up()
         now = time.monotonic()
         self._falls = 1 if now - self.began > LIVED else self._falls + 1
-        pause = PAUSES[min(self._falls, len(PAUSES)) - 1]
-        self.due = now + pause
-        if pause:
+        self.pause = PAUSES[min(self._falls, len(PAUSES)) - 1]
+        self.due = now + self.pause
+        if self.pause:
             self.let_go()
-        return True
+
+    def _hang_up(self) -> None:
+        if self.lifeline is not None:
+            self.lifeline.close()
+            self.lifeline = None
 
     def tell(self, sig: int) -> None:
         if self.process.poll() is None:
@@ -78,22 +102,30 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children alive until it is told to end. `started` is called once, when all are up for the first time."""
+    """Keeps children alive until it is told to end. `started` is called once, when all are up for the first time.
 
-    def __init__(self, command: list[str], bind: Callable[[], socket.socket], started: Callable[[], None]) -> None:
+    `silence`: seconds without a sign of life after which one that was up is killed, for it stands still.
+    """
+
+    def __init__(
+        self, command: list[str], bind: Callable[[], socket.socket], started: Callable[[], None], silence: float
+    ) -> None:
         self._command = command
         self._bind = bind
         self._started = started
+        self._silence = silence
+        self._looked = time.monotonic()
         self._children: list[Child] = []
         self._were_up = False
-        self._told = False
+        self._told = 0
+        """Signals to end that have come."""
 
     def run(self, count: int, patience: float) -> int:
         """Until SIGTERM or SIGINT, which drains the children, and a second time ends them at once; gives the exit code.
 
         `patience`: seconds that they may take to end. A child that ends before all were up for the first time ends
         all: the same would happen again."""
-        with _woken(self._end_children) as bell:
+        with _woken(self._tell) as bell:
             self._children = [Child(self._command, self._bind) for _ in range(count)]
             while not self._told:
                 self._wait(bell)
@@ -102,39 +134,63 @@ class Supervisor:
                 child.let_go()
             return self._end(bell, time.monotonic() + patience)
 
-    def _end_children(self, *_: object) -> None:
-        self._told = True
-        for child in self._children:
-            child.tell(signal.SIGTERM)
+    def _tell(self, *_: object) -> None:
+        self._told += 1
 
     def _wait(self, bell: socket.socket) -> None:
-        """For a signal, for the end of a child or its first word, or for a while."""
-        silent = {child.lifeline: child for child in self._children if child.due is None and not child.up}
-        for ready in select.select([bell, *silent], [], [], LOOK)[0]:
+        """For a signal, for the end of a child or a sign of its life, or for a while."""
+        lines = {child.lifeline: child for child in self._children if child.lifeline is not None}
+        for ready in select.select([bell, *lines], [], [], LOOK)[0]:
             if ready is bell:
                 bell.recv(4096)
             else:
-                silent[ready].hear()
+                lines[ready].hear()
 
     def _look(self) -> None:
+        now = time.monotonic()
+        # While this process stood still itself it heard nothing, which says nothing of the others.
+        listened, self._looked = min(now - self._looked, LOOK), now
         for child in self._children:
             if child.fell():
                 self._mourn(child)
-            elif child.due is not None and child.due <= time.monotonic() and not self._told:
-                child.start()
+            elif child.due is None:
+                self._listen(child, listened)
+            elif child.due <= now and not self._told:
+                self._start_anew(child)
         if not (self._were_up or self._told) and all(child.up for child in self._children):
             self._were_up = True
             self._started()
 
+    def _listen(self, child: Child, seconds: float) -> None:
+        """The system goes on giving connections to one that stands still, which nobody answers."""
+        child.silence += seconds if child.up else 0.0
+        if child.silence > self._silence:
+            logger.error("a server process stands still and is killed", child=child.process.pid)
+            child.tell(signal.SIGKILL)
+            child.silence = 0.0
+
+    def _start_anew(self, child: Child) -> None:
+        try:
+            child.start()
+        except (OSError, ConfigError) as error:
+            child.put_off()
+            logger.error("a server process could not be started", error=str(error), after_seconds=child.pause)
+
     def _mourn(self, child: Child) -> None:
         if not self._were_up:
-            self._end_children()
+            self._tell()
         elif not self._told:
-            about = {"child": child.process.pid, "exit_code": child.process.returncode}
+            about = {"child": child.process.pid, "exit_code": child.process.returncode, "after_seconds": child.pause}
             logger.error("a server process has ended and is started anew", **about)
 
     def _end(self, bell: socket.socket, by: float) -> int:
+        passed_on = 0
         while any(child.process.poll() is None for child in self._children) and time.monotonic() < by:
+            if passed_on < self._told:
+                passed_on += 1
+                for child in self._children:
+                    child.tell(signal.SIGTERM)
+                by = min(by, time.monotonic() + HURRY) if passed_on > 1 else by
             self._wait(bell)
         for child in self._children:
             child.tell(signal.SIGKILL)
