@@ -121,11 +121,11 @@ class Conversation:
         return message.get("bytes") or b"" if text is None else text.encode()
 
     async def _say(self, text: bytes) -> None:
-        """Raises `Left` where the client does not take it in time."""
+        """Raises `Left` where the client does not take it in time, or the socket is closed."""
         try:
             async with asyncio.timeout(self._patience or None):
                 await self._socket.send_data(text.decode())
-        except Exception as error:
+        except (OSError, RuntimeError) as error:  # by the client, by us
             raise Left from error
 
     async def _answer(self, text: bytes) -> Answer:
