@@ -110,6 +110,8 @@ class Reaper:
         self._attempts = attempts
         self._doomed: dict[str, tuple[Run, Final]] = {}
         """Runs that are this process's now and are to end, until they have."""
+        self._ending = asyncio.Lock()
+        """Had while they are: who comes second would take an end for what was said before it, and write another."""
 
     async def open(self) -> None:
         """Of a store that nobody shares: end or put back what the process before left, whatever that was."""
@@ -156,8 +158,12 @@ class Reaper:
         return bool(found)
 
     async def _end(self) -> None:
-        """Raises `Unavailable`; what has not ended then is tried again."""
-        await asyncio.gather(*(self._end_one(run, final) for run, final in [*self._doomed.values()]))
+        """Raises `Unavailable` once all have ended or failed to; what has not ended then is tried again."""
+        async with self._ending:
+            ending = (self._end_one(run, final) for run, final in [*self._doomed.values()])
+            for failed in await asyncio.gather(*ending, return_exceptions=True):
+                if failed is not None:
+                    raise failed
 
     async def _end_one(self, run: Run, final: Final) -> None:
         if self._live.owns(run):

@@ -13,14 +13,19 @@ import pytest
 
 from proxy.adapter import Native, RunInput
 from proxy.errors import TooMany
-from proxy.events import Cancelled, Entry, Event, Failed, RunStarted, Usage
+from proxy.events import Cancelled, Entry, Event, Failed, RunStarted, TextDelta, Usage
 from proxy.model import Choices, Run, RunStatus, new_id
 from proxy.runs.agents import Agent, Agents
+from proxy.runs.claims import Claims, Room
+from proxy.runs.leases import Leases
 from proxy.runs.live import TAKEOVER
+from proxy.runs.live import Live as LiveRuns
 from proxy.runs.manager import RunManager
 from proxy.runs.order import Order
+from proxy.runs.takeover import Reaper
 from proxy.settings import Agent as AgentSettings
 from proxy.settings import Limits, Price, Runs
+from proxy.store.claims import Server
 from proxy.store.sql.sqlite import SqliteStore
 from proxy.testing import Script, ScriptedRun
 from tests.runs.fleet import Resuming
@@ -160,6 +165,44 @@ def test_any_other_run_ends_and_tells_that_the_server_was_restarted(tmp_path: Pa
             assert (last.seq, last.event.code) == (3 + TAKEOVER + 1, "server_restarted")
             later = await after.start()
             assert (await after.script.started()).given.run_id == later.run_id
+
+    play(tmp_path, scene)
+
+
+class Late(SqliteStore):
+    """Whoever looks second at a log does so when its run has ended."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.ended = asyncio.Event()
+        self._looks = 0
+
+    async def read(self, run_id: str, *, after: int, limit: int) -> list[Entry]:
+        self._looks += after == 0
+        if after == 0 and self._looks > 1:
+            await self.ended.wait()
+        return await super().read(run_id, after=after, limit=limit)
+
+
+def test_a_lost_run_ends_once_though_it_is_looked_at_from_two_sides(tmp_path: Path) -> None:
+    async def scene(live: Live) -> None:
+        async with live(kill=True) as before:
+            run = await before.start(thread=None)
+            await before.begun(run, "one")
+        store = Late(before.path)
+        agents = Agents([Agent(name="agent", adapter=Script(), settings=RETRY)])
+        await store.open()
+        runs = LiveRuns(store, agents, Runs(), None, str)
+        told: list[Run] = []
+        runs.on_end += [told.append, lambda ended: store.ended.set()]
+        leases = Leases(store, Server(server_id=""))
+        claims = Claims(store, Room(1, {}), frozenset, lambda claimed: None)
+        reaper = Reaper(store, agents, runs, leases, claims, attempts=3)
+        await asyncio.gather(reaper.reap(), reaper.desert(patience=0.0))
+        assert [ended.run_id for ended in told] == [run.run_id]
+        entries = await store.read(run.run_id, after=0, limit=10)
+        assert [type(entry.event) for entry in entries] == [RunStarted, TextDelta, Failed]
+        await store.close()
 
     play(tmp_path, scene)
 
