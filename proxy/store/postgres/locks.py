@@ -43,20 +43,22 @@ class Locks:
         """Have the thread: runs of it are neither made nor started elsewhere. Raises `Unavailable`."""
         name = of_thread(tenant, thread_id)
         pause, longest = AGAIN
-        while not await self._holder.read(try_lock, name):
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
+        had = False
         try:
+            while not (had := await self._holder.read(try_lock, name)):
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, longest)
             yield
         finally:
-            await asyncio.shield(self._let_go(name))
+            # Also where it is not known to be had: a try whose outcome nobody waited for may have got it.
+            await asyncio.shield(self._let_go(name, had=had))
 
-    async def _let_go(self, name: str) -> None:
+    async def _let_go(self, name: str, *, had: bool) -> None:
         try:
-            if not await self._holder.read(unlock, name):
+            if not await self._holder.carry_out(unlock, name) and had:
                 logger.warning("a thread was not held any more: the connection was lost meanwhile")
         except Unavailable:
-            pass  # then the session is gone, and its locks with it
+            pass  # either it is done later, or the session is gone and its locks with it
 
     async def lead(self) -> bool:
         """Become, or stay, the one process that looks after what belongs to nobody. It is until its session ends."""

@@ -78,10 +78,19 @@ class Reader:
 
     async def read(self, work: Callable[..., T], *arguments: Any) -> T:
         """`work(connection, *arguments)`. Raises `Unavailable`, and `BadRequest` for what cannot be in the store."""
-        loop = asyncio.get_running_loop()
+        return await self._answer(self._begin(work, arguments), work)
+
+    async def carry_out(self, work: Callable[..., T], *arguments: Any) -> T:
+        """As `read`, for what has to be done: it is done when its turn comes, though nobody may wait for it then."""
+        return await self._answer(asyncio.shield(self._begin(work, arguments)), work)
+
+    def _begin(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, self._run, work, arguments)
+
+    async def _answer(self, future: asyncio.Future[T], work: Callable[..., T]) -> T:
         try:
             async with asyncio.timeout(PATIENCE):
-                return await loop.run_in_executor(self._executor, self._run, work, arguments)
+                return await future
         except (SQLAlchemyError, TimeoutError) as error:
             refusal = self._database.refusal(error)
             if refusal is None and not isinstance(error, OperationalError | TimeoutError):
