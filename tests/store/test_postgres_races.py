@@ -15,7 +15,7 @@ from msgspec import Raw
 
 from proxy.errors import Busy, Conflict, NotWaiting
 from proxy.events import Completed
-from proxy.model import Assistant, Choices, Cron, Idempotency, RunStatus, Thread, new_id
+from proxy.model import ACTIVE, Assistant, Choices, Cron, Idempotency, RunStatus, Thread, new_id
 from proxy.store.admission import CANCELLED_KEY
 from proxy.store.base import Store
 from proxy.store.claims import Server
@@ -27,7 +27,7 @@ from proxy.testing.runs import ended, finished, new_run, pause_of
 from proxy.testing.threads import new_thread
 from proxy.testing.workflows import events_from, new_workflow, start_of
 from proxy.workflow_model import Said, Session, TakenResult
-from tests.store.databases import Database
+from tests.store.databases import Database, slow
 
 Pair = tuple[PostgresStore, PostgresStore]
 MANY = 20
@@ -203,6 +203,22 @@ def test_c15_a_thread_has_one_run_under_way(strategy: Any, postgres: Database) -
             assert (refused, statuses) == (2 * MANY - 1, {RunStatus.RUNNING: 1})
         else:
             assert (refused, statuses) == (0, {RunStatus.RUNNING: 1, RunStatus.PENDING: 2 * MANY - 1})
+
+    play(postgres, scene)
+
+
+@pytest.mark.parametrize("first", sorted(ACTIVE))
+def test_c15_one_run_is_not_rejected_also_where_others_are_to_run_it(first: RunStatus, postgres: Database) -> None:
+    """Each process is in the middle of its transaction when the other begins one."""
+
+    async def scene(stores: Pair) -> None:
+        thread_id, choices = new_id(), Choices(strategy="reject")
+        runs = [new_run(thread_id=thread_id, choices=choices, status=each) for each in (first, RunStatus.PENDING)]
+        with slow(postgres.url, "runs", 0.2):
+            inserts = [store.insert(run) for store, run in zip(stores, runs, strict=True)]
+            outcomes = await asyncio.gather(*inserts, return_exceptions=True)
+        assert sorted(isinstance(outcome, Busy) for outcome in outcomes) == [False, True]
+        assert postgres.ask("SELECT count(*) FROM runs") == [(1,)]
 
     play(postgres, scene)
 

@@ -119,7 +119,7 @@ def cancel_key(connection: Connection, tenant: str, key: str) -> str | None:
 
 def beside(connection: Connection, run: Run) -> Others:
     """The other runs of its thread. Raises `Held` while somebody has the thread."""
-    if not locks.try_thread(connection, run.tenant, run.thread_id):
+    if not locks.try_thread(connection, run.tenant, run.thread_id, first=run.choices.strategy == "reject"):
         raise locks.Held
     found = connection.execute(
         select(RUN.run_id, RUN.status, RUN.not_before).where(

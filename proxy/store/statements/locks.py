@@ -17,9 +17,12 @@ class Held(ProxyError):
     """Another process has what a change needs; it is tried again, outside of the transaction. Never shown."""
 
 
-def try_thread(connection: Connection, tenant: str, thread_id: str) -> bool:
-    """Keep others from holding the thread: a run of it may be made or started. Those who do that share the lock."""
-    return _try(connection, func.pg_try_advisory_xact_lock_shared, of_thread(tenant, thread_id))
+def try_thread(connection: Connection, tenant: str, thread_id: str, *, first: bool = False) -> bool:
+    """Keep others from holding the thread: a run of it may be made or started. Those who do that share the lock, but
+    for those whose run has to be the `first` on it: of them one at a time has it."""
+    name = of_thread(tenant, thread_id)
+    had = _try(connection, func.pg_try_advisory_xact_lock_shared, name)
+    return had and (not first or _try(connection, func.pg_try_advisory_xact_lock, f"first:{name}"))
 
 
 def try_threads(connection: Connection, threads: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
