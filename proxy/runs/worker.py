@@ -82,6 +82,8 @@ class Execution:
         """The agent has let go, was abandoned or never began: what the run ends in is certain."""
         self._settling = False
         self._task: asyncio.Task[None] | None = None
+        self._settler: asyncio.Task[None] | None = None
+        """Sees to the end where the agent does not let go."""
         self._watch: asyncio.TimerHandle | None = None
         self._grace: asyncio.TimerHandle | None = None
 
@@ -131,6 +133,8 @@ class Execution:
         self._decided = self._settling = True
         if self._task is not None and self._begun:
             self._task.cancel()
+        if self._settler is not None:  # it looks after a thread that is another's now
+            self._settler.cancel()
         if self._keeper is not None:
             self._settler = self._loop.create_task(self._part_from(self._keeper))
         self._part()
