@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, event, insert
+from sqlalchemy import Connection, create_engine, insert
 
 from proxy.errors import ConfigError
 from proxy.model import Choices, RunStatus
@@ -20,7 +20,7 @@ from proxy.store.sql.sqlite import SqliteStore
 from proxy.store.statements import inserts, queue, records, tables
 from proxy.store.statements.queue import Asked
 from proxy.testing.runs import TRIAL, names, new_run, settled, waiting_run
-from tests.store.files import on
+from tests.store.files import on, steps_of
 from tests.store.test_sql_threads import at_version
 
 MANY = 2000
@@ -95,21 +95,6 @@ def filled(path: Path, **fields: Any) -> Iterator[Connection]:
         connection.commit()
         yield connection
     engine.dispose()
-
-
-@contextmanager
-def steps_of(connection: Connection) -> Iterator[list[str]]:
-    """How SQLite goes about what is asked meanwhile."""
-    steps: list[str] = []
-
-    def explain(*call: Any) -> None:
-        _, cursor, statement, parameters, *_ = call
-        plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
-        steps.extend(step for *_, step in plan)
-
-    event.listen(connection.engine, "before_cursor_execute", explain)
-    yield steps
-    event.remove(connection.engine, "before_cursor_execute", explain)
 
 
 def test_who_may_start_is_found_in_indexes_made_for_it(tmp_path: Path) -> None:

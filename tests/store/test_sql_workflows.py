@@ -9,15 +9,18 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec import Raw
+from sqlalchemy import create_engine
 
 from proxy.errors import Unavailable
 from proxy.model import new_id
+from proxy.store import migrations
 from proxy.store.sql.sqlite import SqliteStore
+from proxy.store.statements import workflows
 from proxy.store.statements.tables import metadata
 from proxy.store.workflow import Advance, EventQuery
 from proxy.testing.workflows import LATER, events_from, followed, new_workflow, seqs, start_of, went_on
 from proxy.workflow_model import Said, Session, TakenResult, WorkflowRun, WorkflowStatus
-from tests.store.files import on
+from tests.store.files import on, steps_of
 
 RESULT = TakenResult(node_id="a", step=0, call_id="c", body=Raw(b'{"output":"x"}'))
 
@@ -75,6 +78,18 @@ def test_what_is_swept_or_deleted_leaves_no_row(tmp_path: Path) -> None:
     assert len(tables) == 9
     with closing(sqlite3.connect(path)) as connection:
         assert all(connection.execute(f"SELECT count(*) FROM {name}").fetchone() == (0,) for name in tables)
+
+
+def test_old_runs_are_swept_without_going_through_all(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'runs.db'}")
+    with engine.begin() as connection:
+        migrations.upgrade(connection)
+        with steps_of(connection) as steps:
+            assert workflows.sweep(connection, LATER, 0) == 0
+    engine.dispose()
+    about_runs = [step for step in steps if " workflows" in step]
+    assert any("workflows_by_age (status=? AND updated_at<?)" in step for step in about_runs)
+    assert [step for step in about_runs if step.startswith("SCAN")] == []
 
 
 def test_a_step_that_cannot_be_stored_whole_leaves_nothing(tmp_path: Path) -> None:

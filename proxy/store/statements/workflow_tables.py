@@ -122,6 +122,7 @@ messages = Table(
 )
 
 OPEN_WORDS = sorted(OPEN)
+ENDED_WORDS = sorted(set(WorkflowStatus) - OPEN)
 
 
 def workflow_values(run: WorkflowRun) -> dict[str, Any]:

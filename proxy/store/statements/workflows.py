@@ -31,6 +31,7 @@ from proxy.store.statements import locks, sessions
 from proxy.store.statements.pages import within
 from proxy.store.statements.ringing import tell
 from proxy.store.statements.workflow_tables import (
+    ENDED_WORDS,
     OPEN_WORDS,
     RECORD,
     changing_values,
@@ -270,10 +271,12 @@ def sweep(connection: Connection, before: float, keep: int) -> int:
 
 def _spare(connection: Connection, before: float, keep: int) -> list[tuple[str, str]]:
     """Tenant and id of the oldest ended runs that may go, at most `MOST_SWEPT`."""
-    ended = ~OPEN
+    ended = WORKFLOW.status.in_(ENDED_WORDS)
     beyond = 0
     if keep:
         beyond = (connection.execute(select(func.count()).select_from(workflows).where(ended)).scalar() or 0) - keep
     asked = select(WORKFLOW.tenant, WORKFLOW.run_id, WORKFLOW.updated_at).where(ended)
+    if beyond <= 0:
+        asked = asked.where(WORKFLOW.updated_at < before)
     rows = connection.execute(asked.order_by(WORKFLOW.updated_at).limit(MOST_SWEPT)).all()
     return [(row.tenant, row.run_id) for at, row in enumerate(rows) if at < beyond or row.updated_at < before]
