@@ -18,6 +18,7 @@ from proxy.transcript import question
 from proxy.wire.workflow_asks import answered
 from proxy.wire.workflow_parts import Asked, CallName, ToolResult
 from proxy.workflows.hearing import NAMELESS
+from proxy.workflows.ids import short
 from proxy.workflows.memory import Given, Talk
 from proxy.workflows.prompts import USER_ASK, Call
 
@@ -69,10 +70,15 @@ def spoken(given: Given) -> str:
     return f"Error: {given.error}" if given.error and not given.output else given.output
 
 
+def asked_as(interrupt: Interrupt) -> str:
+    """The id of the call as which a question of a paused agent is shown."""
+    return short(INTERRUPT + interrupt.id)
+
+
 def shown_as_call(interrupt: Interrupt) -> PendingCall:
     """A question of a paused agent, which has no word for it but its own."""
     arguments = msgspec.json.encode({"question": question(interrupt.value), "allow_freeform": True})
-    return PendingCall(call_id=INTERRUPT + interrupt.id, name=USER_ASK, arguments=arguments.decode())
+    return PendingCall(call_id=asked_as(interrupt), name=USER_ASK, arguments=arguments.decode())
 
 
 def spoken_tail(talk: Talk) -> tuple[Message, ...]:

@@ -24,7 +24,8 @@ from proxy.runs.manager import RunManager
 from proxy.runs.order import Order
 from proxy.wire.workflow_asks import answered
 from proxy.wire.workflow_parts import Asked
-from proxy.workflows.asks import INTERRUPT, offered, spoken, spoken_tail
+from proxy.workflows.asks import asked_as, offered, spoken, spoken_tail
+from proxy.workflows.ids import short, told
 from proxy.workflows.memory import Talk
 from proxy.workflows.prompts import Call
 from proxy.workflows.tasks import Task
@@ -71,7 +72,7 @@ async def carry_out(manager: RunManager, errand: Errand, tell: Tell) -> None:
     try:
         async with aclosing(manager.follow(run, idle=0)) as batches:
             async for batch in batches:
-                tell([entry.event for entry in batch])
+                tell([told(entry.event) for entry in batch])
     except ProxyError as error:
         tell([_failed(error)])
     finally:
@@ -152,7 +153,7 @@ def _input(errand: Errand, published: Published, pause: Pause | None) -> RunInpu
         messages=errand.messages,
         tools=tools,
         params=params,
-        answer=None if pause is None or errand.talk is None else answer_of(errand.talk),
+        answer=None if pause is None or errand.talk is None else answer_of(errand.talk, pause),
         metadata=errand.names,
         model=published.model.id if published.model is not None else None,
         fresh=pause is None,
@@ -160,10 +161,11 @@ def _input(errand: Errand, published: Published, pause: Pause | None) -> RunInpu
     )
 
 
-def answer_of(talk: Talk) -> Answer:
-    """What a paused agent is told."""
-    asked = {INTERRUPT + interrupt.id: interrupt.id for interrupt in talk.interrupts}
-    calls = {name: spoken(given) for name, given in talk.answers.items() if name not in asked}
+def answer_of(talk: Talk, pause: Pause) -> Answer:
+    """What a paused agent is told, by the ids that it knows itself."""
+    asked = {asked_as(interrupt): interrupt.id for interrupt in talk.interrupts}
+    own = {short(call.call_id): call.call_id for call in pause.calls}
+    calls = {own.get(name, name): spoken(given) for name, given in talk.answers.items() if name not in asked}
     values = {asked[name]: _value(spoken(given)) for name, given in talk.answers.items() if name in asked}
     return Answer(calls=calls, interrupts=values)
 

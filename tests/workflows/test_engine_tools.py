@@ -64,6 +64,28 @@ def test_a_run_waits_for_its_callers_tools_and_goes_on_with_the_whole_conversati
     stage(scene)
 
 
+def test_ids_longer_than_clients_take_are_told_as_others_and_answered_by_these() -> None:
+    async def scene(hall: Hall) -> None:
+        run = await hall.begin(llm("a", **CLIENT))
+        names = ["c" * 256, "c" * 257, "c" * 257 + "d"]
+        await asks(hall, *names)
+        waits = await waiting(hall, run)
+        ids = [each["tool_call"]["id"] for each in waits["waiting"]["pending_tool_calls"]]
+        assert ids[0] == names[0]
+        assert all(len(id) <= 256 for id in ids)
+        assert await hall.give(run, waits, {id: str(number) for number, id in enumerate(ids)}) == "running"
+        second = await hall.reply("ok")
+        assert [call.id for call in second.given.messages[-4].tool_calls or ()] == ids
+        assert [(each.tool_call_id, each.text) for each in second.given.messages[-3:]] == list(
+            zip(ids, "012", strict=True)
+        )
+        log = await hall.log(run)
+        assert [event["tool_call"]["tool_call"]["id"] for event in log if event["type"] == "node_tool_call"] == ids
+        assert [event["tool_result"]["tool_call"]["id"] for event in log if event["type"] == "node_tool_result"] == ids
+
+    stage(scene)
+
+
 def test_a_part_of_the_results_is_taken_and_the_rest_waited_for() -> None:
     async def scene(hall: Hall) -> None:
         run = await hall.begin(llm("a", **CLIENT))
@@ -245,6 +267,34 @@ def test_an_agent_that_pauses_is_resumed_where_it_was() -> None:
         ]
 
     stage(scene, pausing=pausing)
+
+
+LONG = "c" * 300
+
+
+async def pausing_at_length(run: RunInput) -> AsyncGenerator[Event]:
+    """Asks once under ids that are longer than clients take."""
+    if run.answer is None:
+        yield ToolCallDelta(call_id=LONG + "own", name="save", arguments="{}")
+        yield ToolResult(call_id=LONG + "own", output="saved")
+        yield Paused(interrupts=(Interrupt(id=LONG),), calls=(PendingCall(call_id=LONG, name="look"),))
+    else:
+        yield TextDelta(text=f"{bytes(run.answer.interrupts[LONG]).decode()} {run.answer.calls[LONG]}")
+
+
+def test_an_agent_that_pauses_is_answered_by_its_own_ids_however_long() -> None:
+    async def scene(hall: Hall) -> None:
+        run = await hall.begin(llm("a", model="pausing", **CLIENT))
+        waits = await waiting(hall, run)
+        look, ask = [each["tool_call"]["id"] for each in waits["waiting"]["pending_tool_calls"]]
+        await hall.give(run, waits, {ask: "yes", look: "a tree"})
+        log = await hall.log(run)
+        assert text((await hall.outputs(run))["result"]) == '"yes" a tree'
+        [save, *_] = [event["tool_result"]["tool_call"] for event in log if event["type"] == "node_tool_result"]
+        assert save["name"] == "save"
+        assert max(len(id) for id in (look, ask, save["id"])) <= 256
+
+    stage(scene, pausing=pausing_at_length)
 
 
 def test_a_branch_that_waits_and_is_needed_no_more_is_no_longer_pending() -> None:
