@@ -22,6 +22,8 @@ RUN pip install --no-deps .
 FROM python:3.11-slim
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin runwire \
     && install --directory --owner=runwire --group=runwire /app
+# It comes uncompiled, and this user could not keep what Python compiles: each start and health check would do it anew.
+RUN python -m compileall -q -x site-packages "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /opt/runwire /opt/runwire
 ENV PATH=/opt/runwire/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /app
