@@ -59,20 +59,15 @@ class Admission:
         return bool(self._store.shared or relied_on or not run.temporary)
 
     async def _make(self, run: Run, agent: Agent, order: Order) -> Run:
-        slots, limit = self._live.slots, agent.settings.limits.concurrent
+        slots, limit, made = self._live.slots, agent.settings.limits.concurrent, False
         slots.take(run.tenant, run.agent, limit)
         try:
-            stored = await self._store.insert(
-                run, idempotency=order.idempotency, thread=order.thread, most=limit if self._store.shared else 0
-            )
-        except LeaseLost as error:
-            slots.free(run.tenant, run.agent)
-            raise Unavailable("The server has to find its place among the others; ask again.", retry_after=1) from error
-        except BaseException:
-            slots.free(run.tenant, run.agent)
-            raise
-        if stored.run_id != run.run_id:
-            slots.free(run.tenant, run.agent)
+            stored = await self._stored(run, order, most=limit if self._store.shared else 0)
+            made = stored.run_id == run.run_id
+        finally:
+            if not made:
+                slots.free(run.tenant, run.agent)
+        if not made:
             return stored
         if stored.status is RunStatus.RUNNING and self._live.owns(stored):
             return self._begun(stored, order.input, inserted=True)
@@ -80,6 +75,12 @@ class Admission:
         if stored.cancel is not None:  # its idempotency key was cancelled beforehand
             return await self._cancels.one(stored, stored.cancel) or stored
         return stored
+
+    async def _stored(self, run: Run, order: Order, *, most: int) -> Run:
+        try:
+            return await self._store.insert(run, idempotency=order.idempotency, thread=order.thread, most=most)
+        except LeaseLost as error:
+            raise Unavailable("The server has to find its place among the others; ask again.", retry_after=1) from error
 
     def _begun(self, run: Run, asked: RunInput, *, inserted: bool) -> Run:
         run = self._live.execute(run, asked, inserted=inserted).run

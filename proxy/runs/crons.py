@@ -133,15 +133,15 @@ class Crons:
         """Move a cron on, and make its run if nobody else did."""
         moved = msgspec.structs.replace(cron, next_at=_moved(cron, now))
         await self._slots.acquire()
+        begun = False
         try:
             mine = await self._store.replace_cron(moved, was=cron)
-        except BaseException:
-            self._slots.release()
-            raise
-        if mine and (cron.end_time is None or now <= cron.end_time):
-            self._chores.add(self._run(cron, moved))
-        else:
-            self._slots.release()
+            if mine and (cron.end_time is None or now <= cron.end_time):
+                self._chores.add(self._run(cron, moved))
+                begun = True
+        finally:
+            if not begun:
+                self._slots.release()
 
     async def _run(self, cron: Cron, moved: Cron) -> None:
         try:
