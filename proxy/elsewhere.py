@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,7 +71,10 @@ class Elsewhere(Adapter):
     async def _import(self) -> None:
         try:
             adapter = await asyncio.to_thread(self._make)
-            await adapter.open()
+            async with AsyncExitStack() as undo:
+                undo.push_async_callback(adapter.close)
+                await adapter.open()
+                undo.pop_all()
         except ConfigError as error:
             self._fault = error.message
             logger.warning("an agent of the workers cannot be loaded here", agent=self.site.agent, fault=self._fault)

@@ -12,7 +12,7 @@ import pytest
 from proxy import plugins
 from proxy.adapter import RunInput, ThreadName
 from proxy.elsewhere import Elsewhere
-from proxy.errors import AdapterMissing, ConfigError
+from proxy.errors import AdapterMissing, ConfigError, Unavailable
 from proxy.settings import Agent, Settings
 from proxy.traits import Traits
 
@@ -35,6 +35,25 @@ MARKED = """
 import pathlib
 pathlib.Path(__file__).with_suffix(".imported").touch()
 from proxy.demo.assistant import graph
+"""
+AWAY_AT_FIRST = """
+from proxy.adapter import Adapter
+from proxy.errors import Unavailable
+
+class Mine(Adapter):
+    made = []
+    closed = False
+
+    async def open(self):
+        self.made.append(self)
+        if len(self.made) == 1:
+            raise Unavailable("The database is away.")
+
+    async def close(self):
+        self.closed = True
+
+    async def stream(self, run):
+        yield None
 """
 THREAD = ThreadName(thread_id="t")
 
@@ -99,6 +118,21 @@ def test_what_only_a_missing_adapter_knows_is_refused_and_all_else_goes_on(tmp_p
         with pytest.raises(AdapterMissing):
             agent.stream(RunInput(run_id="r", thread_id="t", agent="a"))
         await agent.close()
+
+    asyncio.run(main())
+
+
+def test_an_adapter_whose_database_is_away_is_let_go_of_and_made_again(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(AWAY_AT_FIRST)
+
+    async def main() -> None:
+        agent = builder(tmp_path, "./mine.py:Mine").stand_in("a")
+        with pytest.raises(Unavailable):
+            await agent.reach()
+        second: Any = await agent.reach()
+        assert [each.closed for each in second.made] == [True, False]
+        await agent.close()
+        assert second.closed
 
     asyncio.run(main())
 
