@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import msgspec
+import structlog
 
 from proxy.adapter import RunInput
+from proxy.errors import ProxyError, Unavailable
 from proxy.events import Entry, Final, RunStarted, Usage
 from proxy.model import Run, ThreadOutcome
 from proxy.runs.agents import Agents
@@ -29,6 +31,8 @@ from proxy.transcript import Tally, is_token
 TAKEOVER = 10_000
 """How far ahead a run is numbered on that lost its process: beyond any number that a reader may have seen."""
 PAGE = 1000
+
+logger = structlog.get_logger(__name__)
 
 
 class Former(msgspec.Struct, frozen=True):
@@ -126,19 +130,30 @@ class Live:
         return execution
 
     async def former(self, run: Run) -> Former | None:
-        """What came of a run before this attempt; None for the first. Raises `Unavailable`."""
+        """What came of a run before this attempt; None for the first. Raises `Unavailable`.
+
+        Of a log with a damaged piece it is what stands before that, and the number of the last entry all the same."""
         if run.attempt == 1:
             return None
         tally, after = Tally(), 0
-        prices = self._settings.prices
-        while entries := await self._page(run.run_id, after):
-            for entry in entries:
-                if isinstance(entry.event, Usage):
-                    tally.add(entry.event, cost(entry.event, prices) if prices else 0.0)
-                elif tally.first_token is None and is_token(entry.event):
-                    tally.first_token = entry.at - run.created_at
-            after = entries[-1].seq
+        try:
+            while entries := await self._page(run.run_id, after):
+                self._count(run, entries, tally)
+                after = entries[-1].seq
+        except Unavailable:
+            raise
+        except ProxyError as error:  # asked again it would be no better, and the run has to come to an end
+            logger.error("a run goes on behind what cannot be read", run_id=run.run_id, error=error.message)
+            after = await self._store.last(run.run_id)
         return Former(after, tally)
+
+    def _count(self, run: Run, entries: list[Entry], tally: Tally) -> None:
+        prices = self._settings.prices
+        for entry in entries:
+            if isinstance(entry.event, Usage):
+                tally.add(entry.event, cost(entry.event, prices) if prices else 0.0)
+            elif tally.first_token is None and is_token(entry.event):
+                tally.first_token = entry.at - run.created_at
 
     async def _page(self, run_id: str, after: int) -> list[Entry]:
         return await self._store.read(run_id, after=after, limit=PAGE)

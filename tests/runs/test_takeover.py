@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -165,6 +166,28 @@ def test_any_other_run_ends_and_tells_that_the_server_was_restarted(tmp_path: Pa
             assert (last.seq, last.event.code) == (3 + TAKEOVER + 1, "server_restarted")
             later = await after.start()
             assert (await after.script.started()).given.run_id == later.run_id
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("retry", ["resume", "fail"])
+def test_a_lost_run_is_seen_to_though_its_log_is_damaged(tmp_path: Path, retry: Literal["resume", "fail"]) -> None:
+    settings = AgentSettings(adapter="test", retry=retry)
+
+    async def scene(live: Live) -> None:
+        async with live(kill=True, settings=settings) as before:
+            run = await before.start()
+            await before.begun(run, "one")
+        with sqlite3.connect(before.path) as file:
+            file.execute("UPDATE segments SET body = ? WHERE run_id = ?", (b"[{", run.run_id))
+        async with live(settings=settings) as after:
+            if retry == "resume":
+                await (await after.script.started()).end()
+            ended = await after.end(run)
+            assert ended.status is (RunStatus.SUCCESS if retry == "resume" else RunStatus.ERROR)
+            entries = await after.manager.read(run, after=2, limit=10)
+            first = 2 + TAKEOVER + 1
+            assert [entry.seq for entry in entries] == ([first, first + 1] if retry == "resume" else [first])
 
     play(tmp_path, scene)
 
