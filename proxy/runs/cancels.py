@@ -14,7 +14,7 @@ import structlog
 from proxy.errors import NotFound, ProxyError, Unavailable
 from proxy.events import Cancelled
 from proxy.model import ACTIVE, Action, Run, RunStatus
-from proxy.runs.live import Live
+from proxy.runs.live import Former, Live
 from proxy.runs.waits import end_of
 from proxy.store.base import RunQuery, Store
 from proxy.store.signals import Topic
@@ -76,18 +76,21 @@ class Cancels:
         known = await self._store.ask_cancel(run.tenant, run.run_id, action)
         if known is None or known.status is not RunStatus.PENDING:
             return known
+        # Read before it is taken: where that fails it goes on waiting, for whoever comes first to end it.
+        former = await self._live.former(known)
         taken = await self._store.take(run.tenant, run.run_id)
         if taken is not None and self._live.owns(taken):
-            return await self.end(taken, known.cancel or action)
+            if taken.attempt != known.attempt:
+                former = await self._live.former(taken)
+            return await self._end(taken, known.cancel or action, former)
         with suppress(TimeoutError, NotFound):  # who has taken it meanwhile ends it at once
             async with asyncio.timeout(PATIENCE):
                 return await end_of(self._store, self._live, run)
         return await self._store.get(run.tenant, run.run_id)
 
-    async def end(self, run: Run, action: Action) -> Run:
-        """End a run of this process that waited, or was lost. Raises `Unavailable`."""
-        final, former = Cancelled(action=action), await self._live.former(run)
-        execution = self._live.finish(run, final, former, leaves=former is not None)
+    async def _end(self, run: Run, action: Action, former: Former | None) -> Run:
+        """End a run of this process that waited."""
+        execution = self._live.finish(run, Cancelled(action=action), former, leaves=former is not None)
         return await asyncio.shield(execution.done) or execution.run
 
     def stop(self, run: Run, action: Action) -> None:

@@ -9,7 +9,10 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from proxy.adapter import RunInput
-from proxy.events import Completed, Event, TextDelta
+from proxy.errors import Unavailable
+from proxy.events import Completed, Entry, Event, TextDelta
+from proxy.model import Run, RunStatus, new_id
+from proxy.store.memory.store import MemoryStore
 from tests.runs.house import Scenario, house
 
 
@@ -28,6 +31,32 @@ def test_a_delayed_run_starts_though_timers_run_ahead_of_the_clock(
         async with house(Scenario(answer)) as here:
             run = await here.start(thread=thread, delay=0.05)
             assert await here.final(run) == Completed()
+
+    asyncio.run(main())
+
+
+class Hiccup(MemoryStore):
+    """Cannot be read the first time."""
+
+    away = True
+
+    async def read(self, run_id: str, *, after: int, limit: int) -> list[Entry]:
+        away, self.away = self.away, False
+        if away:
+            raise Unavailable("away")
+        return await super().read(run_id, after=after, limit=limit)
+
+
+def test_a_run_that_waits_again_is_cancelled_though_its_log_could_not_be_read_at_once() -> None:
+    async def main() -> None:
+        store = Hiccup()
+        waiting = Run(run_id=new_id(), thread_id="t", agent="agent", attempt=2, not_before=time.time() + 3600)
+        run = await store.insert(waiting)
+        async with house(Scenario(answer), store=store) as here:
+            with pytest.raises(Unavailable):
+                await here.manager.cancel("default", run.run_id)
+            ended = await asyncio.wait_for(here.manager.wait(run), 5)
+            assert ended.status is RunStatus.CANCELLED
 
     asyncio.run(main())
 
