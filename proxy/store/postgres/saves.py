@@ -1,20 +1,23 @@
-"""What the live logs write, each kind of row in one statement of a fixed text, however many rows there are.
+"""New runs, and what the live logs write: each kind of row in one statement of a fixed text, however many there are.
 
-All of it may be written again: where the answer to a commit was lost and the database could not be asked, the logs come
-back with what is stored already, and maybe more. Then nothing is doubled, and what others have made of it stays.
+What logs write may be written again: where the answer to a commit was lost and the database could not be asked, they
+come back with what is stored already, and maybe more. Then nothing is doubled, and what others have made of it stays.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, Double, Engine, LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
+from proxy.model import Run
 from proxy.store.sql.saves import Save, Saver, body_rows, follow_up
-from proxy.store.statements import tables
+from proxy.store.statements import locks, tables
+from proxy.store.statements.inserts import NEAR, Newcomer
 from proxy.store.statements.tables import outcome_values
 
 Rows = Sequence[tuple[Any, ...]]
@@ -38,6 +41,15 @@ def assignments(names: Iterable[str], source: str) -> str:
 
 
 RUN_NAMES = tables.runs.columns.keys()
+ADMIT_RUNS = (
+    "WITH roomy AS (SELECT tenant, agent "  # noqa: S608
+    "FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS w (tenant, agent, most, wanted) "
+    "WHERE most = 0 OR most >= wanted + (SELECT count(*) FROM (SELECT FROM runs "
+    f"WHERE runs.tenant = w.tenant AND runs.agent = w.agent AND {UNENDED} LIMIT w.most) AS taken)) "
+    f"INSERT INTO runs ({', '.join(RUN_NAMES)}) SELECT v.* FROM {arrays(tables.runs.columns)} "
+    f"AS v ({', '.join(RUN_NAMES)}) JOIN roomy USING (tenant, agent) RETURNING run_id"
+)
+"""Inserts all runs of each tenant's agents that have room for them."""
 INSERT_RUNS = insertion(
     tables.runs,
     f"(tenant, run_id) DO UPDATE SET {assignments(RUN_NAMES[2:], 'excluded')} WHERE {UNENDED} RETURNING run_id",
@@ -68,6 +80,15 @@ class PostgresSaver(Saver):
     def __init__(self, engine: Engine) -> None:
         """It has no statements to compile."""
 
+    def insert(self, connection: Connection, newcomers: list[Newcomer]) -> list[Run]:
+        """All that a tenant wants of an agent, or none: so near to the bound that others matter if nobody else counts,
+        and at the bound none."""
+        stored = _admitted(connection, [new for new in newcomers if not 0 < new.most <= NEAR], NEAR)
+        there = {run.run_id for run in stored}
+        near = [new for new in newcomers if new.run.run_id not in there]
+        alone = {name for name in set(map(_counted, near)) if locks.try_count(connection, *name)}
+        return stored + _admitted(connection, [new for new in near if _counted(new) in alone], 0)
+
     def write(self, connection: Connection, saves: list[Save]) -> None:
         if not saves:
             return
@@ -82,8 +103,29 @@ class PostgresSaver(Saver):
         follow_up(connection, stored)
 
 
+def _counted(new: Newcomer) -> tuple[str, str]:
+    """What a run counts with."""
+    return new.run.tenant, new.run.agent
+
+
+def _admitted(connection: Connection, newcomers: list[Newcomer], apart: int) -> list[Run]:
+    """Those that are stored, as they are then: where they stay so far below their bound."""
+    if not newcomers:
+        return []
+    most = {_counted(new): new.most for new in newcomers}
+    bounds = [(*name, most[name], count + apart) for name, count in Counter(map(_counted, newcomers)).items()]
+    runs = [new.owned(new.run) for new in newcomers]
+    values = (*columns(bounds), *columns([tables.run_row(run) for run in runs]))
+    stored = set(connection.exec_driver_sql(ADMIT_RUNS, values).scalars())
+    return [run for run in runs if run.run_id in stored]
+
+
 def _execute(connection: Connection, statement: str, rows: Rows) -> Any:
-    return connection.exec_driver_sql(statement, tuple(map(list, zip(*rows, strict=True)))) if rows else None
+    return connection.exec_driver_sql(statement, columns(rows)) if rows else None
+
+
+def columns(rows: Rows) -> tuple[list[Any], ...]:
+    return tuple(map(list, zip(*rows, strict=True)))
 
 
 def _changed(connection: Connection, statement: str, saves: list[Save]) -> list[Save]:

@@ -47,7 +47,7 @@ class SqlInserts:
     async def _insert(self, new: Newcomer) -> Run:
         while True:
             try:
-                stored = await self._writer.call(inserts.insert_run, self._completed(new))
+                stored = await self._writer.insert(self._completed(new))
             except locks.Held:
                 await asyncio.sleep(AGAIN)
             else:

@@ -9,8 +9,10 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection
 
 from proxy.errors import ProxyError, Unavailable
-from proxy.store.signals import Signal
+from proxy.model import Run, RunStatus
+from proxy.store.signals import Signal, Topic
 from proxy.store.sql.saves import Save
+from proxy.store.statements.inserts import Newcomer, insert_run
 from proxy.store.statements.ringing import told
 
 T = TypeVar("T")
@@ -33,10 +35,10 @@ def reason(error: ProxyError) -> str:
 class Call(Generic[T]):
     """Any other change. `work` may raise a `ProxyError`, but only before it has changed anything."""
 
-    __slots__ = ("_arguments", "_done", "_result", "_work", "error", "owner", "signals")
+    __slots__ = ("_arguments", "_result", "_work", "done", "error", "owner", "signals")
 
     def __init__(self, done: asyncio.Future[T], work: Callable[..., T], arguments: tuple[Any, ...]) -> None:
-        self._done = done
+        self.done = done
         self._work = work
         self._arguments = arguments
         self._result: T
@@ -54,12 +56,27 @@ class Call(Generic[T]):
         self.signals = told(connection)
 
     def landed(self) -> None:
-        if self._done.done():
+        if self.done.done():
             return
         if self.error is not None:
-            self._done.set_exception(self.error)
+            self.done.set_exception(self.error)
         else:
-            self._done.set_result(self._result)
+            self.done.set_result(self._result)
+
+
+class Insert(Call[Run]):
+    """A new run, which a `Saver` may store together with others."""
+
+    __slots__ = ("new",)
+
+    def __init__(self, done: asyncio.Future[Run], new: Newcomer) -> None:
+        super().__init__(done, insert_run, (new,))
+        self.new = new
+
+    def stored(self, run: Run) -> None:
+        """It needs not `run` any more."""
+        self._result = run
+        self.signals = [(Topic.QUEUE, "")] if run.status is RunStatus.PENDING else ()
 
 
 Op = Save | Call[Any]

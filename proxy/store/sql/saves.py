@@ -14,6 +14,7 @@ from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.logs import segments
 from proxy.store.signals import Signal, Topic
 from proxy.store.statements import queue, records, tables, threads
+from proxy.store.statements.inserts import Newcomer
 
 TOGETHER = 32
 """Rows that one statement inserts at most."""
@@ -101,6 +102,10 @@ class Saver:
         self._insert_segments = Insertion(engine, tables.segments)
         self._insert_pauses = Insertion(engine, tables.pauses)
         self._replace_runs = replacement(engine)
+
+    def insert(self, connection: Connection, newcomers: list[Newcomer]) -> list[Run]:
+        """Store those of these plain runs that can be stored together, and return them as they are then."""
+        return []
 
     def write(self, connection: Connection, saves: list[Save]) -> None:
         if not saves:

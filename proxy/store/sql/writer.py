@@ -18,11 +18,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from proxy.errors import LeaseLost, ProxyError, Unavailable
+from proxy.model import Run
 from proxy.store.lease import Lease
 from proxy.store.signals import Signal
 from proxy.store.sql.engine import Begun, Database
-from proxy.store.sql.ops import Call, Op, Outage, is_outage, reason, rung_by
+from proxy.store.sql.ops import Call, Insert, Op, Outage, is_outage, reason, rung_by
 from proxy.store.sql.saves import Save
+from proxy.store.statements.inserts import Newcomer
 
 T = TypeVar("T")
 
@@ -96,12 +98,18 @@ class Writer:
         """`work(connection, *arguments)` in the next transaction, if this process holds its lease then.
 
         Raises `Unavailable`, `LeaseLost` unless `fenced` is false, and what `work` raises."""
-        done: asyncio.Future[T] = self._loop.create_future()
-        call = Call(done, work, arguments)
+        return await self._do(Call(self._loop.create_future(), work, arguments), fenced=fenced)
+
+    async def insert(self, new: Newcomer) -> Run:
+        """Store a run in the next transaction, if this process holds its lease then. Raises as `call` does, and what
+        `insert_run` raises."""
+        return await self._do(Insert(self._loop.create_future(), new))
+
+    async def _do(self, call: Call[T], *, fenced: bool = True) -> T:
         if fenced and self._lease.ends:
             call.owner = self._lease.owner
         self.send(call)
-        return await done
+        return await call.done
 
     def send(self, op: Op) -> None:
         if self._closed:
@@ -231,12 +239,16 @@ class Writer:
                 raise
 
     def _change(self, connection: Connection, group: Sequence[Op], owners: Collection[str]) -> None:
-        saves: list[Save] = []
         began = time.monotonic()
         for op in group:
             if op.owner is not None and op.owner not in owners:
                 op.error = LeaseLost()
-            elif isinstance(op, Save):
+        stored = self._insert(connection, group)
+        saves: list[Save] = []
+        for op in group:
+            if op.error is not None or op in stored:
+                continue
+            if isinstance(op, Save):
                 saves.append(op)
             elif op is not group[0] and time.monotonic() - began > ENOUGH:
                 op.error = self._fault(op, TimeoutError("the store is slow"))
@@ -247,6 +259,15 @@ class Writer:
         self._saver.write(connection, saves)
         if signals := rung_by(group):
             self._database.publish(connection, signals)
+
+    def _insert(self, connection: Connection, group: Sequence[Op]) -> Collection[Op]:
+        """Store new runs together, first of all, for nothing else in the group is about them: those for which it can
+        be done. The others are stored in their turn."""
+        plain = {op.new.run.run_id: op for op in group if isinstance(op, Insert) and op.new.is_plain and not op.error}
+        stored = self._saver.insert(connection, [op.new for op in plain.values()]) if plain else []
+        for run in stored:
+            plain[run.run_id].stored(run)
+        return {plain[run.run_id] for run in stored}
 
     async def close(self) -> None:
         """Write what is waiting, and let go."""

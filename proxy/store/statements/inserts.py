@@ -38,6 +38,16 @@ class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
     most: int = 0
     unwritten: frozenset[str] = frozenset()
 
+    @property
+    def is_plain(self) -> bool:
+        """Nothing but the bound has to do with it: no thread that others use, no key, no question to answer."""
+        beside = self.idempotency is not None or self.thread is not None or self.run.resumes is not None
+        return self.run.temporary and not beside and not self.unwritten
+
+    def owned(self, run: Run) -> Run:
+        """The run, this one's if it is to run at once."""
+        return msgspec.structs.replace(run, owner=self.owner if run.status is RunStatus.RUNNING else None)
+
 
 def insert_run(connection: Connection, new: Newcomer) -> Run:
     """See `RunStore.insert`. Raises `Held` too."""
@@ -54,7 +64,7 @@ def insert_run(connection: Connection, new: Newcomer) -> Run:
     elif not run.temporary:
         others = beside(connection, run)
         run = placed(run, others)
-    run = msgspec.structs.replace(run, owner=new.owner if run.status is RunStatus.RUNNING else None)
+    run = new.owned(run)
     if run.resumes is not None:
         answer(connection, run)
     if not run.temporary:
