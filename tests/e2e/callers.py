@@ -11,26 +11,17 @@ import http.client
 import json
 import socket
 import struct
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from tests.e2e.house import Server
+from tests.waiting import eventually
 
 KEY = "sk-test"
 PATIENCE = 30.0
 FINAL = frozenset({"completed", "failed", "cancelled", "paused"})
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    """Wait until the condition is true, and return what it gave."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.01)
-    return found
 
 
 def address(server: Server) -> tuple[str, int]:

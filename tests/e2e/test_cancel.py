@@ -20,7 +20,6 @@ from tests.e2e.callers import (
     Story,
     asked,
     dialled,
-    eventually,
     fetch,
     open_gate,
     reset,
@@ -30,6 +29,7 @@ from tests.e2e.callers import (
 )
 from tests.e2e.house import Server
 from tests.fakes.upstream import Upstream
+from tests.waiting import eventually
 
 Leave = Callable[[Caller], None]
 LEAVING = pytest.mark.parametrize("leave", [Caller.reset, Caller.half_close, Caller.close], ids=["rst", "fin", "close"])

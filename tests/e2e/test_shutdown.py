@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.callers import KEY, Caller, Story, address, asked, eventually, stories
+from tests.e2e.callers import KEY, Caller, Story, address, asked, stories
 from tests.e2e.conftest import hasty
 from tests.e2e.house import Server, serving
+from tests.waiting import eventually
 
 AUTH = {"authorization": f"Bearer {KEY}"}
 

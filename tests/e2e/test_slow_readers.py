@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import psutil
 
-from tests.e2e.callers import Caller, Story, eventually, fetch, open_gate
+from tests.e2e.callers import Caller, Story, fetch, open_gate
 from tests.e2e.house import Server
+from tests.waiting import eventually
 
 MEGABYTE = 1_000_000
 SMALL = 4096

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.callers import Caller, Story, eventually, fetch, stories, story
+from tests.e2e.callers import Caller, Story, fetch, stories, story
 from tests.e2e.house import Server
+from tests.waiting import eventually
 
 CRASHES = pytest.mark.parametrize("crash", ["SystemExit", "KeyboardInterrupt", "GeneratorExit", "CancelledError"])
 

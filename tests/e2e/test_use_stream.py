@@ -14,8 +14,8 @@ import pytest
 from langgraph_sdk import get_sync_client
 
 from tests.e2e.browser import HOOKS, Stage, stage
-from tests.e2e.callers import eventually
 from tests.peer.house import Place, official, runwire
+from tests.waiting import eventually
 
 QUESTION = '{"question":"ok?"}'
 every_hook = pytest.mark.parametrize("hook", HOOKS)

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from tests.faults.fleet import Fleet, Node, fleet, until
+from tests.faults.fleet import Fleet, Node, fleet
+from tests.waiting import eventually
 
 GRAPHS = """
 import os, pathlib
@@ -33,6 +34,7 @@ graph = builder.compile()
 """
 AGENTS = """
 import os, sys
+from tests.waiting import eventually
 
 async def modules(request):
     yield " ".join(sorted({name.partition(".")[0] for name in sys.modules}))
@@ -122,7 +124,9 @@ def test_a_server_that_cannot_import_it_refuses_that_alone_with_the_cure(house: 
 
 def test_a_worker_answers_probes_and_ends_on_a_signal(house: Fleet) -> None:
     worker = house.worker("--health", "0", "--agents", "pid, far")
-    found = until(lambda: re.search(r"health  (\S+)/ready\n  agents  pid, far\n", worker.out), "its word that it is up")
+    found = eventually(
+        lambda: re.search(r"health  (\S+)/ready\n  agents  pid, far\n", worker.out), "its word that it is up"
+    )
     assert httpx.get(f"{found[1]}/ready").json() == {"status": "ready"}
     assert httpx.get(f"{found[1]}/health").json() == {"status": "ok"}
     assert httpx.get(f"{found[1]}/v1/models").status_code == 404
@@ -137,7 +141,7 @@ def test_servers_in_one_command_share_a_port_and_one_that_dies_is_replaced(house
     assert str(server.pid) not in first
     victim = min(first)
     os.kill(int(victim), signal.SIGKILL)
-    until(lambda: house.one("SELECT count(*) FROM servers WHERE pid != %s", int(victim)) == 2, "a successor")
+    eventually(lambda: house.one("SELECT count(*) FROM servers WHERE pid != %s", int(victim)) == 2, "a successor")
     then = {said(server, "pid") for _ in range(12)}
     assert len(then) == 2
     assert victim not in then

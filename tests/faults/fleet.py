@@ -15,9 +15,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,12 +24,13 @@ import psycopg
 import yaml
 
 from tests.e2e.house import HERE, Server
+from tests.store.databases import database
+from tests.waiting import eventually
 
-ADMIN = os.environ.get("POSTGRES_URL", "postgresql://root@127.0.0.1:5432/postgres")
-"""A database to make others from."""
 REDIS = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+LIVE = {"postgres": "", "redis": REDIS}
+"""What logs go over: PostgreSQL alone, or Redis too."""
 URL = re.compile(r"http://\S+")
-PATIENCE = 60.0
 LEASE = 1.5
 """Seconds; ten times shorter than the default, and so is all that follows from it."""
 
@@ -84,17 +83,17 @@ class Fleet:
         self.config = {**config, "store": store, "runs": runs, **({"live": live} if live else {})}
         (folder / "config.yaml").write_text(yaml.safe_dump(self.config))
 
-    def server(self, *more: str, env: dict[str, str] | None = None, wrap: list[str] | None = None) -> Node:
+    def server(self, *more: str, env: dict[str, str] | None = None) -> Node:
         """Another `runwire serve`, which answers."""
-        node = self._spawn(["serve", "--port", "0", *more], env, wrap)
-        node.url = until(lambda: self._url(node), "the server's address")
+        node = self._spawn(["serve", "--port", "0", *more], env)
+        node.url = eventually(lambda: self._url(node), "the server's address")
         return node
 
-    def worker(self, *more: str, env: dict[str, str] | None = None, wrap: list[str] | None = None) -> Node:
+    def worker(self, *more: str, env: dict[str, str] | None = None) -> Node:
         """Another `runwire worker`, which is seen by the others."""
         before = self.workers
-        node = self._spawn(["worker", *more], env, wrap)
-        until(lambda: self._up(node) and self.workers > before, "the worker")
+        node = self._spawn(["worker", *more], env)
+        eventually(lambda: self._up(node) and self.workers > before, "the worker")
         return node
 
     @property
@@ -117,22 +116,11 @@ class Fleet:
         with psycopg.connect(self.store) as connection:
             return connection.execute(query.encode(), values).fetchall()
 
-    def owner_of(self, run_id: str) -> Node:
-        """The process that has a run under way."""
-        pid = until(
-            lambda: self.one(
-                "SELECT pid FROM servers JOIN runs ON owner = server_id WHERE run_id = %s AND status = 'running'",
-                run_id,
-            ),
-            "an owner",
-        )
-        return next(node for node in self.nodes if node.pid == pid)
-
-    def _spawn(self, arguments: list[str], env: dict[str, str] | None, wrap: list[str] | None) -> Node:
+    def _spawn(self, arguments: list[str], env: dict[str, str] | None) -> Node:
         name = f"node-{len(self.nodes)}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "RUNWIRE_"))}
         clean |= {"PYTHONPATH": f"{HERE.parent.parent}{os.pathsep}{HERE}", "PYTHONUNBUFFERED": "1", **(env or {})}
-        command = [*(wrap or []), sys.executable, "-m", "proxy.cli", *arguments]
+        command = [sys.executable, "-m", "proxy.cli", *arguments]
         command += ["--config", str(self.folder / "config.yaml")]
         with (self.folder / f"{name}.out").open("wb") as out, (self.folder / f"{name}.err").open("wb") as err:
             process = subprocess.Popen(command, cwd=self.folder, env=clean, stdout=out, stderr=err)
@@ -159,19 +147,6 @@ class Fleet:
 
 
 @contextmanager
-def database(admin: str = ADMIN) -> Iterator[str]:
-    """A new database; its URL."""
-    name = f"runwire_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    try:
-        yield admin.rpartition("/")[0] + "/" + name
-    finally:
-        with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
-
-@contextmanager
 def fleet(folder: Path, config: dict[str, Any], *, store: str | None = None, live: str = "") -> Iterator[Fleet]:
     """No process yet, over a database of its own or the one given; all processes are killed at the end."""
     if store is not None:
@@ -181,14 +156,15 @@ def fleet(folder: Path, config: dict[str, Any], *, store: str | None = None, liv
         finally:
             house.close()
         return
-    with database() as made, fleet(folder, config, store=made, live=live) as house:
+    with database() as made, fleet(folder, config, store=made.url, live=live) as house:
         yield house
 
 
-def until(what: Callable[[], Any], name: str, patience: float = PATIENCE) -> Any:
-    """What this gives once it is neither false nor None. Fails after a minute, naming what did not come."""
-    end = time.monotonic() + patience
-    while not (found := what()):
-        assert time.monotonic() < end, f"{name} did not come"
-        time.sleep(0.02)
-    return found
+@contextmanager
+def trio(folder: Path, config: dict[str, Any], live: str) -> Iterator[Fleet]:
+    """Two servers and a worker, in this order."""
+    with fleet(folder, config, live=live) as house:
+        house.server()
+        house.server()
+        house.worker()
+        yield house

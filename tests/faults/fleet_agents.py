@@ -28,6 +28,7 @@ from tests.e2e.callers import KEY
 from tests.faults.attacker import KEYS
 
 TRACE = Path("trace")
+NODES = "abcd"
 
 
 def trace(what: str, name: str) -> None:
@@ -40,6 +41,12 @@ def traced(folder: Path, what: str, name: str = "") -> list[int]:
     file = folder / "trace"
     lines = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
     return [int(pid) for did, of, pid in lines if did == what and of.endswith(name)]
+
+
+def walked(folder: Path, thread: str) -> list[str]:
+    """The nodes that were entered on a thread, in order, in whatever process."""
+    lines = [line.split() for line in (folder / "trace").read_text().splitlines()]
+    return [did for did, of, _ in lines if did in NODES and of.endswith(thread)]
 
 
 def opened(folder: Path, name: str) -> None:
@@ -102,7 +109,7 @@ def node(name: str) -> Any:
     return call
 
 
-walker = StateGraph(Walk).add_sequence([(name, node(name)) for name in "abcd"]).add_edge(START, "a").compile()
+walker = StateGraph(Walk).add_sequence([(name, node(name)) for name in NODES]).add_edge(START, "a").compile()
 
 
 def config(**changes: Any) -> dict[str, Any]:

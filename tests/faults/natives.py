@@ -8,7 +8,6 @@ run = caller.run(thread, "walking", {"n": 0})
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -244,12 +243,3 @@ def together(act: Callable[[T], R], many: Iterable[T]) -> list[R]:
     items = list(many)
     with ThreadPoolExecutor(len(items)) as pool:
         return list(pool.map(act, items))
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    """Wait until the condition is true, and return what it gave."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.01)
-    return found

@@ -19,11 +19,12 @@ import pytest
 
 from proxy.server import VANISHED, bind, watch
 from tests.api.serving import answers, rest
-from tests.e2e.callers import KEY, Caller, Story, address, asked, dialled, eventually, open_gate, reset, story
+from tests.e2e.callers import KEY, Caller, Story, address, asked, dialled, open_gate, reset, story
 from tests.e2e.conftest import hasty
 from tests.e2e.house import Server, serving
 from tests.fakes import relays
 from tests.fakes.upstream import Upstream
+from tests.waiting import eventually
 
 CROWD = 1000
 AUTH = f"authorization: Bearer {KEY}\r\n"

@@ -19,8 +19,9 @@ import pytest
 from tests.e2e import callers
 from tests.e2e.callers import Caller, Story
 from tests.e2e.house import HERE
-from tests.faults.natives import eventually, one_end, together
+from tests.faults.natives import one_end, together
 from tests.faults.single import MEGABYTE, Single, config, limited, served, sound, times
+from tests.waiting import eventually
 
 Making = Callable[[], None]
 PAGE = 500

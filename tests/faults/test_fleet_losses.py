@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.callers import Caller as Chat
-from tests.faults.fleet import Fleet, fleet, until
+from tests.faults.fleet import LIVE, Fleet, fleet
 from tests.faults.fleet_agents import config, opened, traced
 from tests.faults.natives import Caller, one_end, together
+from tests.waiting import eventually
 
 WALK: dict[str, Any] = {"gates": ["b"], "done": []}
 ALL = ["a", "b", "c", "d"]
 
 
-@pytest.fixture(params=["postgres", "redis"])
+@pytest.fixture(params=LIVE)
 def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     """No process yet; logs go over PostgreSQL alone, or over Redis too."""
-    live = "redis://127.0.0.1:6379/0" if request.param == "redis" else ""
-    with fleet(tmp_path, config(), live=live) as made:
-        yield made
-
-
-@contextmanager
-def plain_house(folder: Path) -> Iterator[Fleet]:
-    with fleet(folder, config()) as made:
+    with fleet(tmp_path, config(), live=LIVE[request.param]) as made:
         yield made
 
 
@@ -55,7 +48,7 @@ def test_p02_a_reader_elsewhere_sees_the_end_of_a_run_whose_worker_was_killed(ho
     body = {"assistant_id": "remote-talker", "input": {"messages": "say one two\nwait"}, "stream_mode": "messages"}
     with caller.stream("POST", f"/threads/{thread}/runs/stream", body) as stream:
         assert stream.until("two")
-        until(lambda: "two" in stored(house, stream.run), "the text in the store")
+        eventually(lambda: "two" in stored(house, stream.run), "the text in the store")
         worker.kill()
         assert stream.rest()[-1].name == "error"
     log = caller.log(stream.run)
@@ -83,11 +76,11 @@ def test_p02_a_graph_goes_on_elsewhere_in_the_same_log(house: Fleet) -> None:
     thread = caller.thread()
     body = {"assistant_id": "remote-walker", "input": WALK, "stream_mode": ["updates"]}
     with caller.stream("POST", f"/threads/{thread}/runs/stream", body) as stream:
-        until(lambda: traced(house.folder, "b", thread), "the second step")
+        eventually(lambda: traced(house.folder, "b", thread), "the second step")
         assert stream.until('"a"')
         second = house.worker()
         first.kill()
-        until(lambda: second.pid in traced(house.folder, "b", thread), "the second step elsewhere")
+        eventually(lambda: second.pid in traced(house.folder, "b", thread), "the second step elsewhere")
         opened(house.folder, f"b-{thread}")
         events = stream.rest()
     updates = [next(iter(event.data)) for event in events if event.name == "updates"]
@@ -117,7 +110,7 @@ def test_p02_the_runs_of_a_lost_server_are_settled_by_another(house: Fleet) -> N
     talking = [caller.run(thread, "talker", {"messages": "say x\nwait"}) for thread in talks]
     walking = [caller.run(thread, "walker", WALK) for thread in walks]
     behind = [caller.run(thread, "talker", {"messages": "say y"}, multitask_strategy="enqueue") for thread in talks]
-    until(lambda: len(traced(house.folder, "b")) + len(traced(house.folder, "started")) >= 6, "all six")
+    eventually(lambda: len(traced(house.folder, "b")) + len(traced(house.folder, "started")) >= 6, "all six")
     other = Caller(house.server())
     first.kill()
     for thread in walks:
@@ -133,12 +126,12 @@ def test_p02_the_runs_of_a_lost_server_are_settled_by_another(house: Fleet) -> N
 
 
 def test_p05_a_run_that_is_lost_while_it_is_cancelled_ends_cancelled(tmp_path: Path) -> None:
-    with plain_house(tmp_path) as house:
+    with fleet(tmp_path, config()) as house:
         server, worker = house.server(), house.worker()
         caller = Caller(server)
         thread = caller.thread()
         run = caller.run(thread, "remote-talker", {"messages": "say x\ndeaf\nwait"})
-        until(lambda: traced(house.folder, "started", run), "the start")
+        eventually(lambda: traced(house.folder, "started", run), "the start")
         worker.pause()
         assert caller.cancel(thread, run, wait=False) == 202
         worker.kill()
@@ -148,7 +141,7 @@ def test_p05_a_run_that_is_lost_while_it_is_cancelled_ends_cancelled(tmp_path: P
 
 def test_p06_a_run_that_was_acknowledged_is_run_though_its_server_was_killed(tmp_path: Path) -> None:
     """Killed right after the answer: it was stored by then, and others run it or say what became of it."""
-    with plain_house(tmp_path) as house:
+    with fleet(tmp_path, config()) as house:
         first, second = house.server(), house.server()
         caller, other = Caller(first), Caller(second)
         thread = caller.thread()
@@ -170,12 +163,12 @@ def test_p11_a_process_that_stood_still_past_its_lease_writes_and_shows_nothing_
     body = {"assistant_id": "walker", "input": {"gates": ["b", "d"], "done": []}, "stream_mode": ["updates"]}
     with caller.stream("POST", f"/threads/{thread}/runs/stream", body) as stream:
         assert stream.until('"a"')
-        until(lambda: traced(house.folder, "b", thread), "the second step")
+        eventually(lambda: traced(house.folder, "b", thread), "the second step")
         second = house.server()
         first.pause()
-        until(lambda: second.pid in traced(house.folder, "b", thread), "the second step elsewhere")
+        eventually(lambda: second.pid in traced(house.folder, "b", thread), "the second step elsewhere")
         opened(house.folder, f"b-{thread}")
-        until(lambda: second.pid in traced(house.folder, "d", thread), "the last step elsewhere")
+        eventually(lambda: second.pid in traced(house.folder, "d", thread), "the last step elsewhere")
         first.resume()
         assert stream.until('"c"')
         opened(house.folder, f"d-{thread}")
@@ -190,13 +183,13 @@ def test_p11_a_process_that_stood_still_past_its_lease_writes_and_shows_nothing_
 
 
 def test_p11_what_a_stopped_process_had_not_stored_is_never_in_the_log(tmp_path: Path) -> None:
-    with plain_house(tmp_path) as house:
+    with fleet(tmp_path, config()) as house:
         first, second = house.server(), house.server()
         chat = Chat(first, "say one\nawait go\nsay two\nwait", model="talker").until("one")
         run = chat.run_id
         first.pause()
         other = Caller(second)
-        until(lambda: other.get(f"/runs/{run}").json()["state"] == "error", "the verdict")
+        eventually(lambda: other.get(f"/runs/{run}").json()["state"] == "error", "the verdict")
         opened(house.folder, "go")
         first.resume()
         assert chat.rest().ending == "worker_lost"
@@ -208,7 +201,7 @@ def test_p11_what_a_stopped_process_had_not_stored_is_never_in_the_log(tmp_path:
 
 def test_p12_no_run_is_stuck_however_often_processes_are_killed(tmp_path: Path) -> None:
     """Two servers under load, one of them killed and replaced again and again."""
-    with plain_house(tmp_path) as house:
+    with fleet(tmp_path, config()) as house:
         stays = house.server()
         caller = Caller(stays)
         acknowledged: list[tuple[str, str]] = []
@@ -217,33 +210,38 @@ def test_p12_no_run_is_stuck_however_often_processes_are_killed(tmp_path: Path) 
             at = Caller(other)
 
             def load(number: int, at: Caller = at) -> tuple[str, str]:
+                """Every other one comes as far as `c`."""
                 thread = at.thread()
-                return thread, at.run(thread, "walker", {"gates": [], "done": []})
+                return thread, at.run(thread, "walker", {"gates": ["c"] if number % 2 else [], "done": []})
 
             acknowledged += together(load, range(8))
+            eventually(lambda pid=other.pid: pid in traced(house.folder, "c"), "a run in its middle")
             other.kill()
         for thread, run in acknowledged:
+            opened(house.folder, f"c-{thread}")
             assert caller.ended(thread, run) == "success"
             assert caller.state(thread)["values"]["done"] == ALL
             assert one_end(caller.log(run)) == "completed"
         assert house.one("SELECT count(*) FROM runs WHERE status IN ('pending', 'running')") == 0
+        assert house.one("SELECT count(*) FROM runs WHERE attempt > 1") >= 3 * 4
 
 
 def test_p07_a_drained_process_hands_over_what_can_go_on_elsewhere(tmp_path: Path) -> None:
-    """A graph goes on at another server at once; its reader is told to come back, and misses nothing."""
-    with plain_house(tmp_path) as house:
+    """Long before its lease runs out, a graph goes on at another server; its reader is told to come back, and misses
+    nothing."""
+    with fleet(tmp_path, config(runs={"lease": 3600.0})) as house:
         first, second = house.server(), house.server()
         caller, other = Caller(first), Caller(second)
         thread = caller.thread()
         body = {"assistant_id": "walker", "input": WALK, "stream_mode": ["updates"], "stream_resumable": True}
         with caller.stream("POST", f"/threads/{thread}/runs/stream", body) as stream:
-            until(lambda: traced(house.folder, "b", thread), "the second step")
+            eventually(lambda: traced(house.folder, "b", thread), "the second step")
             assert stream.until('"a"')
             first.process.send_signal(signal.SIGTERM)
             stream.rest()
         assert first.process.wait(30) == 0
         seen = [event.id for event in stream.events if event.id]
-        until(lambda: second.pid in traced(house.folder, "b", thread), "the second step elsewhere")
+        eventually(lambda: second.pid in traced(house.folder, "b", thread), "the second step elsewhere")
         opened(house.folder, f"b-{thread}")
         with other.stream("GET", f"/threads/{thread}/runs/{stream.run}/stream", last_event_id=seen[-1]) as rest:
             more = rest.rest()

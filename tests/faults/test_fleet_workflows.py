@@ -14,9 +14,10 @@ from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
 from proxy.wire.workflow_schemas import run_event
 from tests.faults.attacker import KEYS
-from tests.faults.fleet import REDIS, Fleet, Node, fleet, until
+from tests.faults.fleet import LIVE, Fleet, Node, fleet, trio
 from tests.faults.fleet_agents import config, opened, traced
 from tests.faults.natives import together
+from tests.waiting import eventually
 
 Json = dict[str, Any]
 EVENT = Draft7Validator(run_event())
@@ -116,14 +117,10 @@ def conductor(house: Fleet, run_id: str) -> int | None:
     return None if found is None else int(found)
 
 
-@pytest.fixture(scope="module", params=["postgres", "redis"])
+@pytest.fixture(scope="module", params=LIVE)
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two servers and a worker, which stay."""
-    live = REDIS if request.param == "redis" else ""
-    with fleet(tmp_path_factory.mktemp("workflows"), workflows(), live=live) as made:
-        made.server()
-        made.server()
-        made.worker()
+    with trio(tmp_path_factory.mktemp("workflows"), workflows(), LIVE[request.param]) as made:
         yield made
 
 
@@ -174,7 +171,7 @@ def test_a_run_is_cancelled_at_a_process_that_does_not_conduct_it(house: Fleet, 
         assert types(here.log(run))[-1] == "run_canceled"
         assert there.cancel(run) == here.cancel(run) == "canceled"
     children = "SELECT count(*) FROM runs WHERE group_id = %s AND status IN ('pending', 'running')"
-    until(lambda: house.one(children, works) == 0, "the end of the node's own run")
+    eventually(lambda: house.one(children, works) == 0, "the end of the node's own run")
 
 
 def test_an_answer_arrives_although_its_signal_is_lost(house: Fleet, here: Caller) -> None:
@@ -225,7 +222,7 @@ def test_the_bound_of_a_tenant_holds_over_all_processes(tmp_path: Path) -> None:
         assert callers[1].ask(llm("a", "say x")).status_code == 429
 
 
-@pytest.mark.parametrize("live", ["", REDIS], ids=["postgres", "redis"])
+@pytest.mark.parametrize("live", LIVE.values(), ids=LIVE)
 def test_runs_of_a_killed_process_go_on_at_another(tmp_path: Path, live: str) -> None:
     """What was told stays as it was; of a fan-out only the items that had not ended are asked again."""
     with fleet(tmp_path, workflows(), live=live) as house:
@@ -240,7 +237,7 @@ def test_runs_of_a_killed_process_go_on_at_another(tmp_path: Path, live: str) ->
             waits: there.log(waits, until="node_waiting"),
         }
         before[streams] = there.log(streams, until="node_output_delta")
-        until(lambda: len(traced(tmp_path, "asked")) == 6, "all nodes")
+        eventually(lambda: len(traced(tmp_path, "asked")) == 6, "all nodes")
         pending = there.pending(waits)
         lost.kill()
         assert there.answer(waits, "seen").status_code == 200
@@ -271,11 +268,11 @@ def test_a_process_that_was_stopped_past_its_lease_writes_no_more(tmp_path: Path
         there.log(waits, until="node_waiting")
         there.log(works, until="node_output_delta")
         stopped.pause()
-        until(lambda: {conductor(house, run) for run in (waits, works)} == {kept.pid}, "the takeover")
-        until(lambda: len(traced(tmp_path, "asked", "a")) == 3, "the node that is asked again")
+        eventually(lambda: {conductor(house, run) for run in (waits, works)} == {kept.pid}, "the takeover")
+        eventually(lambda: len(traced(tmp_path, "asked", "a")) == 3, "the node that is asked again")
         stopped.resume()
         opened(tmp_path, "go")
-        until(lambda: house.one("SELECT count(*) FROM servers") == 2, "the process that is back")
+        eventually(lambda: house.one("SELECT count(*) FROM servers") == 2, "the process that is back")
         assert here.answer(waits, "seen").status_code == 200
         for run in (waits, works):
             log = there.log(run)
@@ -296,7 +293,7 @@ def test_a_process_that_is_told_to_end_hands_its_runs_over(tmp_path: Path) -> No
         there.log(waits, until="node_waiting")
         told = there.log(works, until="node_output_delta")
         ends.process.terminate()
-        until(lambda: conductor(house, waits) == kept.pid, "the run that waits")
+        eventually(lambda: conductor(house, waits) == kept.pid, "the run that waits")
         assert conductor(house, works) == ends.pid
         opened(tmp_path, "go")
         log = there.log(works)
@@ -315,9 +312,9 @@ def test_a_node_is_asked_again_when_its_worker_is_lost(tmp_path: Path) -> None:
         run = here.start(llm("a", "say x\nawait go\nsay y", stream=True), model="remote")
         told = here.log(run, until="node_output_delta")
         lost.kill()
-        until(lambda: house.workers == 0, "the loss of the worker")
+        eventually(lambda: house.workers == 0, "the loss of the worker")
         house.worker()
-        until(lambda: len(traced(tmp_path, "asked", "a")) == 2, "the node that is asked again")
+        eventually(lambda: len(traced(tmp_path, "asked", "a")) == 2, "the node that is asked again")
         opened(tmp_path, "go")
         log = here.log(run)
         assert log[: len(told)] == told

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.callers import Caller, address, asked
-from tests.faults.natives import eventually
 from tests.faults.single import MEGABYTE, Single, config, served, times
 from tests.faults.test_clients import AUTH
+from tests.waiting import eventually
 
 Report = Callable[[str, object], None]
 CLIENTS = 16

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.natives import ENDED, UNKNOWN, Caller, eventually, steps, together
+from tests.faults.natives import ENDED, UNKNOWN, Caller, steps, together
+from tests.waiting import eventually
 
 STRATEGIES = ("reject", "enqueue", "interrupt", "rollback")
 WAYS = ("threads/{}/runs", "threads/{}/runs/stream", "threads/{}/runs/wait", "runs/wait")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.natives import ENDED, Caller, eventually, one_end, steps, together
+from tests.faults.natives import ENDED, Caller, one_end, steps, together
+from tests.waiting import eventually
 
 AGENTS: dict[str, Any] = {
     "walking": {"n": 0, "log": []},

@@ -11,7 +11,8 @@ import pytest
 
 from tests.e2e.callers import address
 from tests.faults.attacker import KEYS
-from tests.faults.natives import UNKNOWN, Caller, eventually, one_end, steps, together
+from tests.faults.natives import UNKNOWN, Caller, one_end, steps, together
+from tests.waiting import eventually
 
 
 def test_c12_ten_tail_one_run_and_a_slow_one_delays_nobody(native: Caller) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx2
 
 from tests.e2e.house import serving
-from tests.faults.natives import Caller, config, eventually, one_end, steps, together
+from tests.faults.natives import Caller, config, one_end, steps, together
+from tests.waiting import eventually
 
 WALK = {"assistant_id": "walking", "input": {"n": 0, "log": []}}
 

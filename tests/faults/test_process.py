@@ -23,8 +23,9 @@ import pytest
 from tests.e2e import callers
 from tests.e2e.callers import Caller, address, dialled
 from tests.faults.attacker import KEYS
-from tests.faults.natives import eventually, one_end
+from tests.faults.natives import one_end
 from tests.faults.single import MEGABYTE, Single, config, limited, served, times
+from tests.waiting import eventually
 
 SHORT = "say Hel\npause 0.01\nsay lo"
 TURN = {"assistant_id": "actor", "input": {"messages": SHORT}, "multitask_strategy": "enqueue"}

@@ -1,0 +1,18 @@
+"""Waiting for what other processes do, and tell nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE = 60.0
+
+
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    """What the condition gives once that is neither false nor None. Fails after a minute, naming what did not come."""
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end, f"never came: {what}"
+        time.sleep(0.01)
+    return found
