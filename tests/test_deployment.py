@@ -136,6 +136,8 @@ def test_nothing_starts_before_the_schema_is_there() -> None:
     assert COMPOSE["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     for name in ("postgres", "redis"):
         assert COMPOSE[name]["healthcheck"]["test"]
+    # At its first start the image runs a server on the socket alone, which is not to be taken for the real one.
+    assert "--host=127.0.0.1" in COMPOSE["postgres"]["healthcheck"]["test"]
 
 
 @pytest.mark.parametrize("name", OURS)
