@@ -39,7 +39,7 @@ def test_p01_after_a_kill_in_mid_stream_the_run_has_ended_and_can_be_read_on(tmp
     with served(tmp_path) as one:
         thread = one.thread()
         with one.stream("POST", f"/threads/{thread}/runs/stream", body | {"stream_mode": ["messages-tuple"]}) as stream:
-            assert stream.until('"content":"lo"') or stream.until("lo")
+            assert stream.until('"content":"lo"')
             run, seen = stream.run, stream.events[-1].id
             one.kill()
     with served(tmp_path) as one:
@@ -233,6 +233,7 @@ def test_p16_without_file_descriptors_who_is_there_is_served_and_others_are_when
         busy = Caller(one.server, "say Hel\ngate later\nsay lo").until("Hel")
         with limited(one.server.process.pid, resource.RLIMIT_NOFILE, 256):
             crowd = [dialled(one.server) for _ in range(400)]
+            eventually(lambda: one.process.num_fds() >= 250, "the shortage")
             assert any(refused(sock) for sock in crowd)
             streams.pop().reset()
             for sock in crowd:
@@ -276,8 +277,8 @@ def test_p17_a_run_that_emits_too_much_fails_by_its_own_limit(tmp_path: Path) ->
 
 
 def test_p08_at_a_shutdown_new_connections_are_refused_and_old_ones_told(tmp_path: Path) -> None:
-    with served(tmp_path) as one:
-        stream = Caller(one.server, "say Hel\npause 0.5\nsay lo").until("Hel")
+    with served(tmp_path, {"server": config()["server"] | {"drain": 3600.0}}) as one:
+        stream = Caller(one.server, str(tmp_path / "go"), model="held").until("Hel")
         kept = httpx2.Client(base_url=one.server.url)
         assert kept.get("/ready").status_code == 200
         one.server.process.send_signal(signal.SIGTERM)
@@ -287,5 +288,6 @@ def test_p08_at_a_shutdown_new_connections_are_refused_and_old_ones_told(tmp_pat
         body: dict[str, Any] = {"assistant_id": "actor", "input": {"messages": "say no"}}
         reply = kept.post("/runs/wait", json=body, headers={"authorization": f"Bearer {KEYS['a']}"})
         assert (reply.status_code, "retry-after" in reply.headers) == (503, True)
+        (tmp_path / "go").touch()
         assert stream.rest().answer == "Hello"
         assert one.server.process.wait(30) == 0
