@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from contextvars import ContextVar
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import AIMessage
@@ -11,7 +12,7 @@ from langgraph.types import interrupt
 
 
 class Life:
-    """Of the process that runs the graphs now: what nodes do after its end does not count."""
+    """Of a process that runs the graphs: what its nodes do after its end does not count."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -22,7 +23,7 @@ class Life:
             self.ran.append(name)
 
 
-life = Life()
+life: ContextVar[Life] = ContextVar("life")
 
 
 class Log(TypedDict):
@@ -32,7 +33,7 @@ class Log(TypedDict):
 
 def step(name: str) -> Any:
     async def call(state: Log) -> dict[str, Any]:
-        life.note(name)
+        life.get().note(name)
         return {"log": [name]}
 
     return call
@@ -40,7 +41,7 @@ def step(name: str) -> Any:
 
 def asks(name: str, *questions: str) -> Any:
     async def call(state: Log) -> dict[str, Any]:
-        life.note(name)
+        life.get().note(name)
         return {"log": [f"{name}={interrupt(question)}" for question in questions]}
 
     return call
@@ -85,17 +86,17 @@ pair = _pair()
 
 
 async def _talk(state: MessagesState) -> dict[str, Any]:
-    life.note("talk")
+    life.get().note("talk")
     return {"messages": [AIMessage(f"{len(state['messages'])} seen")]}
 
 
 async def _more(state: MessagesState) -> dict[str, Any]:
-    life.note("more")
+    life.get().note("more")
     return {"messages": [AIMessage(f"{len(state['messages'])} then")]}
 
 
 async def _ask(state: MessagesState) -> dict[str, Any]:
-    life.note("ask")
+    life.get().note("ask")
     return {"messages": [AIMessage(f"answer: {interrupt('ok?')}")]}
 
 

@@ -16,11 +16,10 @@ from msgspec import Raw
 from adapters.langgraph import LangGraphAdapter
 from proxy.adapter import Answer, Command, RunInput, Site, State, ThreadName
 from proxy.events import Completed, Event, Paused
-from tests.adapters import resume_graphs
 from tests.adapters.conftest import Place
 from tests.adapters.langgraph_runs import events_of, run_of
 from tests.adapters.native_runs import native_run
-from tests.adapters.resume_graphs import Life
+from tests.adapters.resume_graphs import Life, life
 
 GRAPHS = "tests.adapters.resume_graphs"
 INPUT = {"log": ["in"]}
@@ -35,12 +34,13 @@ class Process:
             options, Site(agent="a", folder=place.folder, state=place.state, holds=self._holds)
         )
         self.writes = 10_000
+        self.life = Life()
         self._task: asyncio.Task[list[Event]] | None = None
 
     def _holds(self) -> bool:
         self.writes -= 1
         if self.writes < 0:
-            resume_graphs.life.alive = False
+            self.life.alive = False
             assert self._task is not None
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)
         return self.writes >= 0
@@ -48,7 +48,8 @@ class Process:
     async def run(self, run: RunInput, writes: int) -> list[Event] | None:
         """What it said, or None if it was killed."""
         self.writes = writes
-        resume_graphs.life = Life()
+        self.life = Life()
+        life.set(self.life)
         self._task = asyncio.create_task(events_of(self.adapter, run))
         await asyncio.wait([self._task])
         return None if self.writes < 0 else self._task.result()
@@ -66,10 +67,10 @@ class Pair:
         """What the second attempt at the run said, and whether the first was kept from writing all; at the least it was
         kept from telling its end."""
         killed = await self.lost.run(run, writes) is None
-        self.ran = Counter(resume_graphs.life.ran)
+        self.ran = Counter(self.lost.life.ran)
         said = await self.next.run(msgspec.structs.replace(run, attempt=2), 10_000)
         assert said is not None
-        again = Counter(resume_graphs.life.ran)
+        again = Counter(self.next.life.ran)
         assert max(again.values(), default=0) <= 1, again
         self.ran += again
         return said, killed
