@@ -15,9 +15,10 @@ from proxy.events import Failed
 from proxy.model import Run
 from proxy.wire.base import SSE
 from proxy.wire.frames import FrameMaker
-from proxy.wire.langgraph import Dialect, Told
+from proxy.wire.langgraph import Dialect
 from proxy.wire.narrator import MADE, MADE_OF_GRAPHS, MODES, Narrator
 from proxy.wire.notices import Notice, Path
+from proxy.wire.thread_stream import Told
 
 CUSTOM = "custom"
 INPUT = "input.requested"

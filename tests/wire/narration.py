@@ -13,9 +13,9 @@ from proxy.events import (
     Usage,
 )
 from proxy.model import Choices, Run
-from proxy.wire.langgraph import Told
 from proxy.wire.narrator import MODES
 from proxy.wire.protocol import Chronicle, sent
+from proxy.wire.thread_stream import Told
 from tests.wire.entries import RUN, log, raw
 
 GRAPH = Run(run_id=RUN, thread_id="t-1", agent="demo", choices=Choices(modes=tuple(sorted(MODES)), subgraphs=True))

@@ -16,8 +16,9 @@ from proxy.events import (
     Frame,
     TextDelta,
 )
-from proxy.wire.langgraph import OFFICIAL, Told
+from proxy.wire.langgraph import OFFICIAL
 from proxy.wire.protocol import Chronicle, ProtocolStream, View, is_channel
+from proxy.wire.thread_stream import Told
 from tests.wire.entries import AT, RUN, START, log
 from tests.wire.narration import GRAPH, PLAIN, SUB, chunk, frame, happenings
 

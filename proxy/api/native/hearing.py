@@ -25,7 +25,8 @@ from proxy.api.runs import tenant_of
 from proxy.api.streaming import EventStream
 from proxy.errors import NotFound, Unprocessable
 from proxy.model import Run
-from proxy.wire.langgraph import Cursor, Place, ThreadEncoder, Told, place_of
+from proxy.wire.langgraph import Cursor
+from proxy.wire.thread_stream import Place, ThreadEncoder, Told, place_of
 
 Scope = Literal["run_modes", "lifecycle"]
 """What is heard of a run: what it says in its modes, or only that it begins, fails and ends."""

@@ -28,8 +28,9 @@ from proxy.model import Run
 from proxy.runs.manager import RunManager, RunQuery
 from proxy.wire.commands import Answer, Command, Failure, Listening, RunResult, Success, decode_listening
 from proxy.wire.conversation import listed
-from proxy.wire.langgraph import Cursor, Place, Told
+from proxy.wire.langgraph import Cursor
 from proxy.wire.protocol import Chronicle, ProtocolStream
+from proxy.wire.thread_stream import Place, Told
 
 REPLAYED = 20
 """Runs that are replayed to who names no number: a thread's state says what came of those before."""

@@ -34,8 +34,8 @@ from proxy.wire.commands import (
     Unsubscribe,
     decode_listening,
 )
-from proxy.wire.langgraph import Told
 from proxy.wire.protocol import Chronicle, Trouble, View, sent
+from proxy.wire.thread_stream import Told
 
 logger = structlog.get_logger(__name__)
 encode = msgspec.json.Encoder().encode

@@ -11,7 +11,8 @@ from proxy.api.native.located import every
 from proxy.errors import Draining, LogTrimmed, NotFound
 from proxy.model import ACTIVE, Run, RunStatus
 from proxy.runs.manager import RunManager, RunQuery
-from proxy.wire.langgraph import BEGINNING, Cursor, Place, Told
+from proxy.wire.langgraph import BEGINNING, Cursor
+from proxy.wire.thread_stream import Place, Told
 
 
 class Stop(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.api.native.thread_stream import follow_thread
 from proxy.model import new_id
-from proxy.wire.langgraph import Told
+from proxy.wire.thread_stream import Told
 from tests.api.native.callers import MOUNTS, Ear, Heard, asked, ended, hearing, made, texts
 from tests.api.scripted import OTHER, House, open_house, visit
 
