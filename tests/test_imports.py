@@ -11,7 +11,7 @@ ALL = {"events", "errors", "messages", "settings", "model", "transcript", "adapt
 WORKFLOW = "workflow_model"
 LOG_WORDS = {"wire.workflow", "wire.workflow_parts", "wire.workflow_asks"}
 """What the log of a workflow run is made of: its engine writes finished envelopes."""
-PORTS = {"store.base", "store.native", "store.claims", "store.signals"}
+PORTS = {"store.base", "store.event_log", "store.native", "store.claims", "store.signals"}
 RUNS = {"events", "errors", "model", "transcript", "adapter"} | PORTS
 ADAPTERS = {"events", "errors", "messages", "adapter", "memories", "loading", "traits"}
 FREE = {"messages", "settings"}

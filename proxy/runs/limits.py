@@ -10,7 +10,7 @@ from proxy.errors import RunLimit, TooMany
 from proxy.events import Failed, Usage
 from proxy.runs.cost import cost
 from proxy.settings import Agent, Limits, Price, Runs
-from proxy.store.base import RunLog
+from proxy.store.event_log import RunLog
 from proxy.transcript import Tally
 
 LONGEST = 2000

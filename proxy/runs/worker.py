@@ -22,7 +22,7 @@ from proxy.runs.ends import ended, left, pause_of
 from proxy.runs.keeper import Keeper, NothingToDo
 from proxy.runs.limits import RunBounds
 from proxy.runs.sound import sound
-from proxy.store.base import RunLog
+from proxy.store.event_log import RunLog
 from proxy.transcript import Tally, is_token
 
 logger = structlog.get_logger(__name__)

@@ -13,7 +13,8 @@ from msgspec import Raw
 
 from proxy.events import NULL, Completed, Entry, Event, TextDelta
 from proxy.model import Choices, Outcome, Pause, Run, RunStatus, new_id
-from proxy.store.base import RunLog, RunQuery, Store
+from proxy.store.base import RunQuery, Store
+from proxy.store.event_log import RunLog
 from proxy.store.signals import Topic
 
 Promise = Callable[[Store], Awaitable[None]]

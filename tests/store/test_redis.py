@@ -16,8 +16,9 @@ from proxy.errors import ConfigError
 from proxy.events import Completed, Entry
 from proxy.model import RunStatus
 from proxy.store import connect
-from proxy.store.base import RunLog, Store
+from proxy.store.base import Store
 from proxy.store.claims import Server
+from proxy.store.event_log import RunLog
 from proxy.store.signals import Topic
 from proxy.testing import STORE_PROMISES, check_store
 from proxy.testing.runs import Promise, ended, followed, new_run, seqs, word
