@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from unittest.mock import patch
 
 from proxy.errors import LeaseLost, Unavailable
 from proxy.events import Entry, Event
 from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.lease import Lease
 from proxy.store.live import Live
+from proxy.store.logs import tails
 from proxy.store.logs.livelogs import LiveLogs, Page
 from proxy.store.logs.runlog import LiveLog
 from proxy.store.logs.tails import Sight
@@ -157,3 +159,21 @@ class Reader:
             while not self.seen or self.seen[-1].seq < seq:
                 self._grown.clear()
                 await self._grown.wait()
+
+
+def trial(work: Callable[[Table, Process, Process], Awaitable[None]], pause: float = 60.0) -> None:
+    """Do this with two processes over one table, which look at it by themselves after such pauses."""
+
+    async def run() -> None:
+        table = Table()
+        async with asyncio.timeout(20):
+            await work(table, Process(table), Process(table))
+
+    with patch.object(tails, "ROUND", pause):
+        asyncio.run(run())
+
+
+async def turns(count: int = 20) -> None:
+    """Let every task that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
