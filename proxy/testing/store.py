@@ -26,6 +26,7 @@ from proxy.testing import (
     states,
     threads,
     webhooks,
+    workflow_events,
     workflows,
 )
 from proxy.testing.runs import Promise
@@ -42,6 +43,7 @@ STORE_PROMISES: tuple[Promise, ...] = (
     *webhooks.PROMISES,
     *states.PROMISES,
     *workflows.PROMISES,
+    *workflow_events.PROMISES,
     *sessions.PROMISES,
 )
 LIMIT = 30.0
