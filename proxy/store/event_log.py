@@ -47,8 +47,8 @@ class RunLog(Protocol):
         """Make the end durable (event, run, pause and thread in one commit), then show it to the followers.
 
         The first call that succeeds wins; the others wait for it and return False. `run` is the record as it
-        ended. Raises `Unavailable` if the store does not take it; the log is then still open and settling may
-        be tried again.
+        ended; its input is what it began with. Raises `Unavailable` if the store does not take it; the log is then
+        still open and settling may be tried again.
         """
         ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, Double, Engine, LargeBinary, Table
@@ -54,9 +54,12 @@ INSERT_RUNS = insertion(
     tables.runs,
     f"(tenant, run_id) DO UPDATE SET {assignments(RUN_NAMES[2:], 'excluded')} WHERE {UNENDED} RETURNING run_id",
 )
+INPUT = RUN_NAMES.index("input")
+"""Stays as it was when its run began, and may be larger than all else that is written of it."""
+CHANGING_NAMES = RUN_NAMES[:INPUT] + RUN_NAMES[INPUT + 1 :]
 REPLACE_RUNS = (
-    f"UPDATE runs SET {assignments(RUN_NAMES[2:], 'v')} "  # noqa: S608
-    f"FROM {arrays(tables.runs.columns)} AS v ({', '.join(RUN_NAMES)}) "
+    f"UPDATE runs SET {assignments(CHANGING_NAMES[2:], 'v')} "  # noqa: S608
+    f"FROM {arrays(tables.runs.c[name] for name in CHANGING_NAMES)} AS v ({', '.join(CHANGING_NAMES)}) "
     f"WHERE runs.tenant = v.tenant AND runs.run_id = v.run_id AND {UNENDED} RETURNING runs.run_id"
 )
 INSERT_SEGMENTS = insertion(
@@ -94,8 +97,8 @@ class PostgresSaver(Saver):
             return
         records = [save for save in saves if save.run is not None]
         stored = [
-            *_changed(connection, INSERT_RUNS, [save for save in records if save.insert]),
-            *_changed(connection, REPLACE_RUNS, [save for save in records if not save.insert]),
+            *_changed(connection, INSERT_RUNS, [save for save in records if save.insert], tables.run_row),
+            *_changed(connection, REPLACE_RUNS, [save for save in records if not save.insert], _changing_row),
         ]
         _execute(connection, INSERT_SEGMENTS, body_rows(saves))
         _execute(connection, INSERT_PAUSES, [tables.pause_row(save.pause) for save in stored if save.pause is not None])
@@ -128,9 +131,17 @@ def columns(rows: Rows) -> tuple[list[Any], ...]:
     return tuple(map(list, zip(*rows, strict=True)))
 
 
-def _changed(connection: Connection, statement: str, saves: list[Save]) -> list[Save]:
+def _changing_row(run: Run) -> tuple[Any, ...]:
+    """The values of `CHANGING_NAMES`."""
+    row = tables.run_row(run)
+    return row[:INPUT] + row[INPUT + 1 :]
+
+
+def _changed(
+    connection: Connection, statement: str, saves: list[Save], row: Callable[[Run], tuple[Any, ...]]
+) -> list[Save]:
     """Write the records; those of these whose run was not over before."""
-    found = _execute(connection, statement, [tables.run_row(save.run) for save in saves if save.run is not None])
+    found = _execute(connection, statement, [row(save.run) for save in saves if save.run is not None])
     changed = set() if found is None else set(found.scalars())
     return [save for save in saves if save.run_id in changed]
 
