@@ -189,7 +189,7 @@ class Tail(Feed):
 
     def place(self, last: int) -> None:
         """The store has entries up to `last`; whoever has not read them reads them there."""
-        self.placed = True
+        self.placed, self.entries = True, []
         self.first, self.last, self.stored = last + 1, last, last
         self.wake()  # before anything is offered, or what the store has would be passed over
         self._fill()

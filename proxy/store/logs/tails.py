@@ -26,12 +26,14 @@ NOTHING = 1 << 62
 class Sight(NamedTuple):
     """What the store has of a log: its next entries, the number of its last one, and whether its run has not ended.
 
-    `trimmed`: some before the first of the entries are no longer kept."""
+    `trimmed`: some before the first of the entries are no longer kept. `damaged`: some of them cannot be read, and
+    who asks for them alone is told so."""
 
     entries: list[Entry]
     last: int
     open: bool
     trimmed: bool = False
+    damaged: bool = False
 
 
 Look = Callable[[Sequence[tuple[str, int]]], Awaitable[dict[str, Sight]]]
@@ -167,7 +169,7 @@ class Tails:
                 self._take(tail, after, seen.get(tail.run_id, UNKNOWN))
 
     def _take(self, tail: Tail, after: int, sight: Sight) -> None:
-        if not tail.placed:
+        if not tail.placed or (sight.damaged and sight.last > tail.last):
             tail.place(sight.last)
             if not sight.open:
                 tail.finish()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
-from sqlalchemy import Connection, func, select, text, tuple_
+from sqlalchemy import Connection, Row, func, select, text, tuple_
 
+from proxy.errors import ProxyError
 from proxy.store.logs import segments
 from proxy.store.logs.tails import Sight
 from proxy.store.statements import tables, workflow_tables
@@ -54,12 +56,19 @@ def look(connection: Connection, asked: Sequence[tuple[str, int]]) -> dict[str, 
         for part in parts:
             sight = sight._replace(last=part.last_seq, open=part.open)
             if part.body is not None:
-                entries = segments.decode(run_id, part.body)
-                first = max(part.first_seq, part.after + 1)
-                sight = sight._replace(trimmed=sight.trimmed or entries[0].seq > first)
-                sight.entries.extend(entry for entry in entries if entry.seq > part.after)
+                sight = _seen(sight, part)
         seen[run_id] = sight
     return seen
+
+
+def _seen(sight: Sight, part: Row[Any]) -> Sight:
+    """With what the next segment has. One that is damaged is its own readers' matter, not that of all who look."""
+    try:
+        entries = segments.decode(part.run_id, part.body)
+    except ProxyError:
+        return sight._replace(damaged=True)
+    sight.entries.extend(entry for entry in entries if entry.seq > part.after)
+    return sight._replace(trimmed=sight.trimmed or entries[0].seq > max(part.first_seq, part.after + 1))
 
 
 def standing(connection: Connection, asked: Sequence[tuple[str, int]]) -> dict[str, Sight]:
