@@ -94,3 +94,11 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     type: str
     function: ToolFunction | None = None
+
+
+def after_last_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """What an agent that remembers its threads has not seen: all that follows the last assistant message."""
+    for index in range(len(messages), 0, -1):
+        if messages[index - 1].role == "assistant":
+            return messages[index:]
+    return messages

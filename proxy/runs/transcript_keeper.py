@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from itertools import takewhile
 from typing import Any, Literal
 
 import msgspec
@@ -18,7 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 from proxy.adapter import Mark, RunInput, ThreadName
 from proxy.errors import ProxyError, Unavailable
 from proxy.events import NULL, Cancelled, Completed, Entry, Final, Paused
-from proxy.messages import Message
+from proxy.messages import after_last_answer
 from proxy.model import Run, SavedState, ThreadOutcome
 from proxy.runs.ends import ROLLED_BACK, left
 from proxy.runs.keeper import NothingToDo
@@ -70,7 +69,7 @@ class TranscriptKeeper:
             messages = self._transcripts.teller.messages(start.values, waiting=asked.answer is not None)
         if self._transcripts.agent.settings.history == "full":
             return replace(asked, messages=messages, fresh=True)
-        return replace(asked, messages=_after_the_last_answer(messages), fresh=False)
+        return replace(asked, messages=after_last_answer(messages), fresh=False)
 
     async def _enter(self, start: Start) -> None:
         """Write the states that the run begins with."""
@@ -147,11 +146,6 @@ class TranscriptKeeper:
             state = replace(state, parent_id=None if start.base is None else start.base.checkpoint_id)
         await _patiently(partial(self._transcripts.store.put_states, [state]))
         return state
-
-
-def _after_the_last_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """What an agent that remembers its threads has not seen."""
-    return tuple(takewhile(lambda message: message.role != "assistant", reversed(messages)))[::-1]
 
 
 async def _patiently(act: Callable[[], Awaitable[None]]) -> None:

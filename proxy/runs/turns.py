@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from proxy.adapter import Answer, RunInput
 from proxy.errors import BadRequest, NotFound
-from proxy.messages import Message, embedded
+from proxy.messages import Message, after_last_answer, embedded
 from proxy.model import Pause
 from proxy.runs.agents import Agent
 from proxy.runs.manager import RunManager
@@ -97,14 +97,6 @@ def trailing_results(messages: Sequence[Message]) -> dict[str, str]:
             break
         results[message.tool_call_id] = message.text
     return results
-
-
-def after_last_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """What the agent has not seen: everything behind the last assistant message."""
-    for i in range(len(messages), 0, -1):
-        if messages[i - 1].role == "assistant":
-            return messages[i:]
-    return messages
 
 
 def answered(
