@@ -31,7 +31,7 @@ _WATCHED = frozenset(
 )
 
 
-class Asked:
+class WatchedHeaders:
     """The headers of a request that matter at the gate."""
 
     __slots__ = (

@@ -21,7 +21,7 @@ from proxy.api.auth import Auth
 from proxy.api.client import Header, Reply
 from proxy.api.cors import Cors
 from proxy.api.errors import InternalError
-from proxy.api.exchange import WORKFLOWS, Asked, Exchange, Handshake
+from proxy.api.exchange import WORKFLOWS, Exchange, Handshake, WatchedHeaders
 from proxy.errors import (
     BadRequest,
     Draining,
@@ -78,20 +78,20 @@ class Gate:
             return
         exchange = Exchange(scope, send) if scope["type"] == "http" else Handshake(scope, send)
         try:
-            asked = self._look(exchange, scope["headers"])
-            reply = self._preflight(exchange, asked) if self._cors.on else None
-            if scope["type"] != "http" and not self._cors.admits(asked.origin, asked.host):
+            watched = self._look(exchange, scope["headers"])
+            reply = self._preflight(exchange, watched) if self._cors.on else None
+            if scope["type"] != "http" and not self._cors.admits(watched.origin, watched.host):
                 raise Forbidden("This origin may not open a web socket here; the server's `cors` names those that may.")
             if reply is not None:
                 await exchange.reply(reply)
                 return
             if exchange.path not in self._public:
                 auth = self._auth
-                caller = await auth.resolve(asked.headers) if auth.remote else auth.check(asked.headers)
+                caller = await auth.resolve(watched.headers) if auth.remote else auth.check(watched.headers)
                 exchange.name(caller)
-            self._admit(exchange, asked)
+            self._admit(exchange, watched)
             self._count(exchange)
-            if asked.chunked:
+            if watched.chunked:
                 receive = _counted(receive, self._limits)
             if exchange.method == "HEAD":
                 scope = {**scope, "method": "GET"}  # the server below leaves the body out
@@ -105,32 +105,32 @@ class Gate:
             self._leave(exchange)
             self._log(exchange)
 
-    def _look(self, exchange: Exchange, headers: list[Header]) -> Asked:
+    def _look(self, exchange: Exchange, headers: list[Header]) -> WatchedHeaders:
         """Pick out what matters here, and give the request its id; refuses what is too large to look at."""
-        asked = Asked(headers)
-        request_id = asked.request_id
+        watched = WatchedHeaders(headers)
+        request_id = watched.request_id
         if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
             request_id = f"{self._prefix}{next(self._numbers)}".encode()
         exchange.identify(request_id)
         if self._cors.on:
-            exchange.extra += self._cors.headers(asked.origin)
-        if asked.size > MAX_HEADERS:
+            exchange.extra += self._cors.headers(watched.origin)
+        if watched.size > MAX_HEADERS:
             raise HeadersTooLarge(f"The headers are larger than {MAX_HEADERS} bytes.")
-        return asked
+        return watched
 
-    def _preflight(self, exchange: Exchange, asked: Asked) -> Reply | None:
-        if exchange.method != "OPTIONS" or asked.origin is None or not asked.preflight:
+    def _preflight(self, exchange: Exchange, watched: WatchedHeaders) -> Reply | None:
+        if exchange.method != "OPTIONS" or watched.origin is None or not watched.preflight:
             return None
-        return self._cors.preflight(asked.origin, asked.wanted)
+        return self._cors.preflight(watched.origin, watched.wanted)
 
-    def _admit(self, exchange: Exchange, asked: Asked) -> None:
+    def _admit(self, exchange: Exchange, watched: WatchedHeaders) -> None:
         """Raises what speaks against serving a caller that is known."""
         if exchange.tenant is not None and self._draining():
             raise Draining("The server is shutting down; try again.", retry_after=1)
-        if asked.encoding not in (b"", b"identity"):
+        if watched.encoding not in (b"", b"identity"):
             raise Unsupported("Compressed requests are not read; send the body as it is.")
-        if asked.length:
-            _fits(asked.length, self._limits)
+        if watched.length:
+            _fits(watched.length, self._limits)
 
     def _count(self, exchange: Exchange) -> None:
         """Raises `TooMany` where a tenant has more requests open than it may."""

@@ -20,7 +20,7 @@ from proxy.api.native.mounts import Mount
 from proxy.api.native.queries import many, said_yes
 from proxy.api.native.reading import END, Reading, View
 from proxy.api.native.rooms import Rooms
-from proxy.api.native.telling import Told
+from proxy.api.native.values import values_of
 from proxy.api.runs import query
 from proxy.api.streaming import EventStream, WholeAnswer
 from proxy.errors import NotFound, Unprocessable
@@ -124,7 +124,7 @@ class Joins:
             return whole(Reply(status=200, headers=(JSON, *headers), body=await self._present(run)))
         agent = self._rooms.agents.named(run.agent)
         native = "values" in run.choices.modes and (agent is None or agent.adapter.native)
-        source, fold = Told(self._rooms, run, native).values(self._mount)
+        source, fold = values_of(self._rooms, self._mount, run, native=native)
         left = Left(fold)
 
         async def follow(

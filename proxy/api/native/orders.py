@@ -59,8 +59,8 @@ class Place(Struct, frozen=True, kw_only=True):
     temporary: bool = False
 
 
-class Worker(Struct, frozen=True, kw_only=True):
-    """Who does a run, and with which settings."""
+class ResolvedAssistant(Struct, frozen=True, kw_only=True):
+    """Who does a run: the assistant that was named, its agent, and their settings with those of the request."""
 
     agent: Agent
     assistant: Assistant
@@ -85,27 +85,27 @@ class Orders:
         Raises `Unprocessable` for what cannot be honoured, `NotFound`, `NotWaiting`, `Conflict`, and `BadRequest`.
         """
         body = asked.body
-        worker = await self._worker(asked)
-        check_honoured(body, worker.agent)
+        resolved = await self._resolve(asked)
+        check_honoured(body, resolved.agent)
         if body.webhook is not None:
             self._rooms.webhooks.check(body.webhook)
         place = await self._place(asked)
-        resumption = await self._resumption(asked, worker.agent, place)
+        resumption = await self._resumption(asked, resolved.agent, place)
         modes = body.modes | {"values"} if values else body.modes
-        choices = self._choices(asked, worker, modes)
+        choices = self._choices(asked, resolved, modes)
         return Order(
-            input=_input(asked, worker, place, choices, resumption),
+            input=_input(asked, resolved, place, choices, resumption),
             choices=choices,
             pause=resumption.pause,
             idempotency=idempotency_of(asked.key, asked.number, asked.fingerprint) if asked.key else None,
             durable=True,
             background=background,
-            thread=None if place.temporary else _thread(asked, worker, place),
+            thread=None if place.temporary else _thread(asked, resolved, place),
             delay=body.after_seconds or 0.0,
             webhook=body.webhook,
         )
 
-    async def _worker(self, asked: Asked) -> Worker:
+    async def _resolve(self, asked: Asked) -> ResolvedAssistant:
         body, assistants = asked.body, self._rooms.assistants
         assistant = await assistants.find(asked.caller.tenant, body.assistant_id)
         agent = assistants.agent_of(assistant)
@@ -122,7 +122,7 @@ class Orders:
             "graph_id": agent.name,
             "assistant_id": assistant.assistant_id,
         }
-        return Worker(
+        return ResolvedAssistant(
             agent=agent,
             assistant=assistant,
             tags=config.tags or base.tags,
@@ -162,20 +162,20 @@ class Orders:
         again = asked.key is not None
         return await resumed(self._rooms.manager, agent, thread, command.resume, again=again)
 
-    def _choices(self, asked: Asked, worker: Worker, modes: frozenset[str]) -> Choices:
+    def _choices(self, asked: Asked, resolved: ResolvedAssistant, modes: frozenset[str]) -> Choices:
         body, defaults = asked.body, self._mount.settings
         names = ((name.lower(), name.lower().encode()) for name in defaults.forward_headers)
         # Who names a request means to ask for it again: the run goes on for the next attempt to join.
         on_disconnect = "continue" if asked.key else defaults.on_disconnect
         return Choices(
-            metadata=worker.metadata,
+            metadata=resolved.metadata,
             user=asked.caller.user,
             on_disconnect=body.on_disconnect or on_disconnect,
-            max_steps=worker.max_steps,
-            context=worker.context,
+            max_steps=resolved.max_steps,
+            context=resolved.context,
             headers={name: asked.headers[raw].decode("latin-1") for name, raw in names if raw in asked.headers},
             strategy=body.multitask_strategy or defaults.multitask_strategy,
-            assistant_id=worker.assistant.assistant_id,
+            assistant_id=resolved.assistant.assistant_id,
             modes=tuple(sorted(modes)),
             subgraphs=bool(body.stream_subgraphs),
             resumable=bool(body.stream_resumable),
@@ -183,9 +183,9 @@ class Orders:
         )
 
 
-def _input(asked: Asked, worker: Worker, place: Place, choices: Choices, resumption: Resumed) -> RunInput:
-    body, agent = asked.body, worker.agent
-    native = _native(body, worker, asked.caller)
+def _input(asked: Asked, resolved: ResolvedAssistant, place: Place, choices: Choices, resumption: Resumed) -> RunInput:
+    body, agent = asked.body, resolved.agent
+    native = _native(body, resolved, asked.caller)
     return RunInput(
         run_id=new_id(),
         thread_id=place.thread_id,
@@ -198,14 +198,14 @@ def _input(asked: Asked, worker: Worker, place: Place, choices: Choices, resumpt
         metadata={name: _string(value) for name, value in (body.metadata or {}).items()},
         user=choices.user,
         headers=choices.headers,
-        context=worker.context,
+        context=resolved.context,
         max_steps=choices.max_steps,
         fresh=place.temporary,
         temporary=place.temporary,
     )
 
 
-def _native(body: RunCreate, worker: Worker, caller: Caller) -> Native:
+def _native(body: RunCreate, resolved: ResolvedAssistant, caller: Caller) -> Native:
     return Native(
         command=command_of(body.command),
         checkpoint=checkpoint_of(body.starts_at),
@@ -213,19 +213,19 @@ def _native(body: RunCreate, worker: Worker, caller: Caller) -> Native:
         interrupt_after=_nodes(body.interrupt_after),
         durability=body.durable,
         subgraphs=bool(body.stream_subgraphs),
-        tags=worker.tags,
+        tags=resolved.tags,
         configurable={
             "user_id": "",
-            **worker.context,
-            "graph_id": worker.agent.name,
-            "assistant_id": worker.assistant.assistant_id,
+            **resolved.context,
+            "graph_id": resolved.agent.name,
+            "assistant_id": resolved.assistant.assistant_id,
             **({} if caller.user is None else {"user_id": caller.user}),
         },
-        metadata={**worker.metadata, "run_attempt": 1},
+        metadata={**resolved.metadata, "run_attempt": 1},
     )
 
 
-def _thread(asked: Asked, worker: Worker, place: Place) -> Thread:
+def _thread(asked: Asked, resolved: ResolvedAssistant, place: Place) -> Thread:
     """The record of the run's thread, should there be none yet."""
     now = time.time()
     return Thread(
@@ -233,7 +233,7 @@ def _thread(asked: Asked, worker: Worker, place: Place) -> Thread:
         tenant=asked.caller.tenant,
         created_at=now,
         updated_at=now,
-        metadata={"graph_id": worker.agent.name, "assistant_id": worker.assistant.assistant_id},
+        metadata={"graph_id": resolved.agent.name, "assistant_id": resolved.assistant.assistant_id},
     )
 
 

@@ -20,7 +20,7 @@ from proxy.api.native.mounts import Mount
 from proxy.api.native.orders import Asked, Orders
 from proxy.api.native.reading import Reading, View
 from proxy.api.native.rooms import Rooms
-from proxy.api.native.telling import Told
+from proxy.api.native.values import values_of
 from proxy.api.openapi import BODY
 from proxy.api.parse import read_body
 from proxy.api.started import Started
@@ -159,8 +159,8 @@ class Creation:
 
     def waited(self, request: Request[Any, Any, Any], made: Made) -> ASGIApp:
         agent = self._rooms.agents.named(made.run.agent)
-        told = Told(self._rooms, made.known, agent is not None and agent.adapter.native)
-        source, fold = told.values(self._mount)
+        native = agent is not None and agent.adapter.native
+        source, fold = values_of(self._rooms, self._mount, made.known, native=native)
         delivery = self._delivery(made, headers_of(self._mount, made.run, "join"), WAITED)
         return cast(ASGIApp, WholeAnswer(source, fold, delivery, _refuse(request)))
 

@@ -43,14 +43,7 @@ class Source(Struct, frozen=True):
                 yield batch
 
 
-class Told(Struct, frozen=True):
-    """A run whose values are to be told."""
-
-    rooms: Rooms
-    run: Run
-    native: bool
-    """Its log has them."""
-
-    def values(self, mount: Mount) -> tuple[Source, ValuesFold]:
-        made = None if self.native else FrameMaker(frozenset({"values"}))
-        return Source(self.rooms, self.run, made), ValuesFold(made, wraps_errors=mount.wraps_errors)
+def values_of(rooms: Rooms, mount: Mount, run: Run, *, native: bool) -> tuple[Source, ValuesFold]:
+    """What a run's values are read from, and what makes an answer of them. `native`: its log has them."""
+    made = None if native else FrameMaker(frozenset({"values"}))
+    return Source(rooms, run, made), ValuesFold(made, wraps_errors=mount.wraps_errors)
