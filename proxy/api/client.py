@@ -18,7 +18,6 @@ Header = tuple[bytes, bytes]
 JSON: Header = (b"content-type", b"application/json")
 UNBUFFERED: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
-
 RUSH = 0.004
 """Seconds between two writes: tokens that come faster than that, 250 a second, share one."""
 
@@ -67,6 +66,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[Header, ...] = ()
     keepalive: float = 15.0
     first_byte: float = 1.0
+    """How long the head of a stream waits for the first event that says something; 0: not at all."""
     send_timeout: float = 60.0
     steady: bool = False
     """A stream's signs of life come all the time, and not only in silence: some clients learn their rhythm."""
@@ -77,7 +77,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Client:
-    """The other end of a request: notices that it leaves, and drops it if it takes nothing."""
+    """The client of one request; a context manager that cancels the task inside of it when the client leaves."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, delivery: Delivery) -> None:
         self._link: Link | None = scope["state"].get("link")

@@ -14,17 +14,17 @@ class NothingToDo(Exception):
 
 
 class Keeper(Protocol):
-    """Looks after the state of one run's thread. Both are called in the run's own task."""
+    """Looks after the state of one run's thread: `begin` is called once, and after it, or instead, `end` or `part`."""
 
     async def begin(self, asked: RunInput) -> RunInput:
-        """Called when the run starts, before its agent does. Returns what the agent is given.
+        """Called in the run's own task, before its agent starts. Returns what the agent is given.
 
         What it raises ends the run as if the agent had raised it, but for `NothingToDo`, which completes it.
         """
         ...
 
     async def end(self, final: Final) -> ThreadOutcome | None:
-        """Called when the agent has let go, before the end is stored: how the run leaves the thread.
+        """Called when the agent has stopped or was abandoned, before the end is stored: how the run leaves the thread.
 
         None where there is nothing to say. A run that was rolled back leaves it as it was before.
         """

@@ -10,7 +10,6 @@ from proxy.events import Event
 
 _encode = msgspec.json.Encoder().encode
 
-
 E = TypeVar("E", bound=Event)
 
 

@@ -15,7 +15,6 @@ from proxy.store.base import RunStore
 
 logger = structlog.get_logger(__name__)
 
-
 Sweep = Callable[[], Awaitable[bool]]
 """Deletes a bounded number of things; False if there were none."""
 

@@ -1,7 +1,7 @@
 """One run under way: the only writer of its log, and the only maker of guarantees.
 
 `Execution` drives an agent's events into the log and ends it in exactly one final event, whatever the agent does.
-Nobody but the manager makes one.
+Nobody but `Live` makes one.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ SET = 1.0
 """Seconds by which the clock must have jumped to have been set."""
 BREATH = 64
 """Events after which the loop gets its turn, though the agent never waits."""
-
-
 LEFT = Failed(code="server_shutting_down", message="The run goes on in another process.")
 """Stands for the end of a run that this process does not end."""
+
 Stream = Callable[[RunInput], AsyncGenerator[Event]]
 
 
