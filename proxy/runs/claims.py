@@ -109,6 +109,10 @@ class Claims:
         self._returned[run.run_id] = run
         self.ring()
 
+    def returns(self, run_id: str) -> bool:
+        """Whether it is to be let wait again."""
+        return run_id in self._returned
+
     async def run(self) -> None:
         """Until `close`; a store that is away is asked again."""
         again = FIRST

@@ -63,6 +63,8 @@ class Live:
         self._bounds = {agent.name: RunBounds.of(agent.settings, settings, scrub) for agent in agents}
         self._unbound = RunBounds.of(AgentSettings(adapter=""), settings, scrub)
         self._executions: dict[str, Execution] = {}
+        self._coming: list[str] = []
+        """Runs of which is being read what they came to before; they begin or end then."""
         store.lease.listen(self._renewed)
 
     def __iter__(self) -> Iterator[Execution]:
@@ -73,6 +75,10 @@ class Live:
 
     def get(self, run_id: str) -> Execution | None:
         return self._executions.get(run_id)
+
+    def has(self, run_id: str) -> bool:
+        """Whether it is under way here, or about to be."""
+        return run_id in self._executions or run_id in self._coming
 
     def owns(self, run: Run) -> bool:
         """Whether it is this process's to do: a run that was handed out before the lease was lost is not any more."""
@@ -135,6 +141,13 @@ class Live:
         Of a log with a damaged piece it is what stands before that, and the number of the last entry all the same."""
         if run.attempt == 1:
             return None
+        self._coming.append(run.run_id)
+        try:
+            return await self._former(run)
+        finally:
+            self._coming.remove(run.run_id)
+
+    async def _former(self, run: Run) -> Former:
         tally, after = Tally(), 0
         try:
             while entries := await self._page(run.run_id, after):

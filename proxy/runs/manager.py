@@ -94,7 +94,7 @@ class RunManager:
     async def open(self) -> None:
         """Be one of those that share the store, or close what an earlier process left unfinished; begin to work."""
         await self._leases.open()
-        work: list[Callable[[], Coroutine[None, None, None]]] = [self._cancels.run]
+        work: list[Callable[[], Coroutine[None, None, None]]] = [self._cancels.run, self._reaper.keep_sight]
         if self._store.shared:
             work += [self._leases.run, self._reaper.run, self.watch.run]
         else:

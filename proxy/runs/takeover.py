@@ -24,9 +24,13 @@ from proxy.runs.verdicts import LOST, RESTARTED, UNREADABLE, deserted, goes_on
 from proxy.runs.worker import Execution
 from proxy.settings import Runs
 from proxy.store.base import Store
+from proxy.store.claims import Lost
 
 EVERY = 1.0
 """Seconds between two looks for runs that lost their process."""
+SIGHT = 15.0
+"""Seconds between two looks for runs that this process has lost sight of: what it was only just given has begun, or is
+to be seen here, by the next one."""
 PATIENCE = 60.0
 """Seconds that a run waits in a shared store for a process that has its agent."""
 MOST = 100
@@ -110,6 +114,8 @@ class Reaper:
         self._attempts = attempts
         self._doomed: dict[str, tuple[Run, Final]] = {}
         """Runs that are this process's now and are to end, until they have."""
+        self._unseen: dict[str, Run] = {}
+        """Runs of this process that nobody here knew of at the last look, as they were then."""
         self._ending = asyncio.Lock()
         """Had while they are: who comes second would take an end for what was said before it, and write another."""
 
@@ -132,22 +138,51 @@ class Reaper:
 
     async def reap(self) -> bool:
         """Take runs that lost their process; returns once they are put back or have ended. False if there were none."""
-        found = await self._store.take_lost(limit=MOST)
-        for run in (lost.run for lost in found):
+        found = [lost.run for lost in await self._store.take_lost(limit=MOST)]
+        for run in found:
             self._live.slots.add(run.tenant, run.agent)
+        await self._see_to(found, LOST if self._store.shared else RESTARTED)
+        return bool(found)
+
+    async def _see_to(self, found: list[Run], final: Final) -> None:
+        """Put lost runs back, or end them so."""
+        for run in found:
             again = run.cancel is None and self._may_go_on(run)
             logger.warning("run lost its process", run_id=run.run_id, agent=run.agent, goes_on=again)
             if again:
                 self._claims.give_back(run)
             else:
-                self._doomed[run.run_id] = run, LOST if self._store.shared else RESTARTED
+                self._doomed[run.run_id] = run, final
         await self._end()
-        return bool(found)
 
     def _may_go_on(self, run: Run) -> bool:
         """An agent that is other processes' alone is known to them."""
         agent = self._agents.named(run.agent)
         return goes_on(run, agent, self._attempts) if agent is not None else run.agent in self._leases.known
+
+    async def keep_sight(self) -> None:
+        """Look again and again for runs that this process has lost sight of."""
+        while True:
+            await asyncio.sleep(SIGHT)
+            try:
+                if not self._live.closed and (self._leases.steady or not self._store.shared):
+                    await self.find_strays()
+            except ProxyError as error:
+                logger.warning("runs out of sight could not be looked for", error=error.code, message=error.message)
+
+    async def find_strays(self) -> None:
+        """Take runs that are this process's in the store, though nobody here knows of them, as they were at the last
+        look too: whoever handed them out was not heard, or they could not be begun. They are lost like any others."""
+        unseen = {run.run_id: run for run in await self._store.strays() if not self._knows(run.run_id)}
+        strays = [run for run in unseen.values() if self._unseen.get(run.run_id) == run]
+        self._unseen, found = unseen, list[Lost]()
+        if strays:
+            logger.warning("this process has runs that it knows nothing of", count=len(strays))
+            found = await self._store.take_lost(limit=MOST, strays=strays[:MOST])
+        await self._see_to([lost.run for lost in found], LOST)
+
+    def _knows(self, run_id: str) -> bool:
+        return self._live.has(run_id) or self._claims.returns(run_id) or run_id in self._doomed
 
     async def desert(self, *, patience: float = PATIENCE) -> bool:
         """End runs that wait for an agent which no process has; False if there were none."""

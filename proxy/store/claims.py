@@ -108,11 +108,16 @@ class ClaimStore(Protocol):
         """The processes whose lease runs, this one included."""
         ...
 
-    async def take_lost(self, *, limit: int) -> list[Lost]:
-        """Runs under way whose process is gone or has let its lease run out, now this process's, with `attempt` and
-        `losses` one higher.
+    async def take_lost(self, *, limit: int, strays: Collection[Run] = ()) -> list[Lost]:
+        """Runs under way whose process is gone or has let its lease run out, and `strays` of this process, now this
+        process's, with `attempt` and `losses` one higher. Those of them that were only to be ended wait again.
 
         The oldest first. Nobody is asked twice: of two processes that look at once, one gets a run."""
+        ...
+
+    async def strays(self) -> list[Run]:
+        """Runs that the store says are this process's, and that have no log here, without their input: they are to
+        begin or to end, or never will."""
         ...
 
     async def take_stranded(self, agents: Collection[str], *, before: float, limit: int) -> list[Run]:

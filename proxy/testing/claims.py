@@ -7,6 +7,7 @@ import time
 
 import msgspec
 
+from proxy.events import NULL
 from proxy.model import Choices, RunStatus, new_id
 from proxy.store.base import Store
 from proxy.store.claims import Server
@@ -188,6 +189,31 @@ async def stranded_runs_can_be_taken(store: Store) -> None:
     assert await store.take_stranded(TRIAL, before=time.time() + 1, limit=9) == []
 
 
+async def what_was_handed_out_and_never_began_can_be_taken_like_what_is_lost(store: Store) -> None:
+    """`strays` are this process's runs that have no log here; those of them that are asked for count one loss more,
+    and what was only to be ended waits again."""
+    begun, made = await store.insert(new_run()), await store.insert(new_run())
+    store.begin(begun, inserted=True)
+    behind = await store.insert(waiting_run())
+    [claimed] = await store.claim(TRIAL, limit=1)
+    doomed = await store.insert(waiting_run(cancel="rollback"))
+    assert await store.take("default", doomed.run_id) is not None
+    await store.insert(waiting_run())
+    strays = {run.run_id: run for run in await store.strays()}
+    assert sorted(strays) == sorted([made.run_id, behind.run_id, doomed.run_id])
+    assert strays[claimed.run_id] == msgspec.structs.replace(claimed, input=NULL)
+    assert await store.take_lost(limit=9) == []
+    lost = await store.take_lost(limit=9, strays=[strays[made.run_id], strays[doomed.run_id]])
+    taken = {"attempt": 2, "losses": 1, "owner": store.lease.owner}
+    assert [(one.run, one.last) for one in lost] == [(msgspec.structs.replace(made, **taken), 0)]
+    assert await store.get("default", claimed.run_id) == claimed
+    assert doomed.run_id not in names(await store.strays())
+    assert names(await store.claim((), limit=9)) == [doomed.run_id]
+    await settled(store, made)
+    assert await store.take_lost(limit=9, strays=[made]) == []
+    assert made.run_id not in names(await store.strays())
+
+
 async def a_process_is_seen_until_it_leaves(store: Store) -> None:
     """Whoever joins is among the servers, by its owner's name, and renews its lease; what it has is not lost."""
     await store.join(Server(server_id="whatever", kind="worker", host="h", pid=7, agents=frozenset(TRIAL)))
@@ -215,5 +241,6 @@ PROMISES: tuple[Promise, ...] = (
     a_waiting_run_can_be_taken_to_be_ended,
     waiting_runs_are_counted,
     stranded_runs_can_be_taken,
+    what_was_handed_out_and_never_began_can_be_taken_like_what_is_lost,
     a_process_is_seen_until_it_leaves,
 )

@@ -114,7 +114,8 @@ async def the_runs_of_a_lost_process_are_taken_once(here: Store, there: Store) -
     doomed = await here.insert(waiting_run())
     assert await here.take("default", doomed.run_id) is not None
     mine = await there.insert(new_run())
-    assert await there.take_lost(limit=9) == []
+    assert await there.take_lost(limit=9, strays=runs) == []
+    assert names(await there.strays()) == [mine.run_id]
     await stopped(here)
     lost = await lost_by(there, len(runs))
     assert sorted(names([one.run for one in lost])) == names(runs)

@@ -140,14 +140,19 @@ class MemoryClaims:
     async def take_stranded(self, agents: Collection[str], *, before: float, limit: int) -> list[Run]:
         return self._end(lambda run: run.agent not in agents and run.created_at < before and due(run), limit)
 
-    async def take_lost(self, *, limit: int) -> list[Lost]:
-        lost = [run for run in self._under_way.values() if run.owner != self.lease.owner]
+    async def take_lost(self, *, limit: int, strays: Collection[Run] = ()) -> list[Lost]:
+        mine, named = self.lease.owner, {(run.tenant, run.run_id) for run in strays}
+        lost = [run for name, run in self._under_way.items() if run.owner != mine or name in named]
         if left := [run for run in lost if run.status is RunStatus.PENDING]:
             for run in left:
                 self._put(msgspec.structs.replace(run, owner=None))
             self._tell(QUEUE)
         running = sorted((run for run in lost if run.status is RunStatus.RUNNING), key=lambda run: run.run_id)
         return [Lost(run=self._put(self._taken(run)), last=self._last(run.run_id)) for run in running[:limit]]
+
+    async def strays(self) -> list[Run]:
+        mine = (run for run in self._under_way.values() if run.owner == self.lease.owner)
+        return [msgspec.structs.replace(run, input=NULL) for run in mine if self._logs.get(run.run_id) is None]
 
     def _taken(self, run: Run) -> Run:
         counted = {"attempt": run.attempt + 1, "losses": run.losses + 1}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -127,9 +127,9 @@ class PostgresStore(SqlStore):
     async def servers(self) -> list[Server]:
         return await self._reader.read(fleet.alive)
 
-    async def take_lost(self, *, limit: int) -> list[Lost]:
+    async def take_lost(self, *, limit: int, strays: Collection[Run] = ()) -> list[Lost]:
         await self._writer.call(fleet.bury)
-        return await super().take_lost(limit=limit)
+        return await super().take_lost(limit=limit, strays=strays)
 
     @asynccontextmanager
     async def _hold(self, key: Key) -> AsyncIterator[None]:

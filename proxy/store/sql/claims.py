@@ -55,8 +55,13 @@ class SqlClaims:
     async def take_stranded(self, agents: Collection[str], *, before: float, limit: int) -> list[Run]:
         return await self._writer.call(queue.take_stranded, self.lease.owner, agents, before, limit)
 
-    async def take_lost(self, *, limit: int) -> list[Lost]:
-        return await self._writer.call(queue.take_lost, self.lease.owner, limit)
+    async def take_lost(self, *, limit: int, strays: Collection[Run] = ()) -> list[Lost]:
+        named = [queue.name(run) for run in strays]
+        return await self._writer.call(queue.take_lost, self.lease.owner, limit, named)
+
+    async def strays(self) -> list[Run]:
+        begun = {log.run_id for log in self._logs.all()}
+        return await self._reader.read(queue.strays, self.lease.owner, begun)
 
     async def due_at(self, agents: Collection[str]) -> float | None:
         return await self._reader.read(queue.due_at, agents)

@@ -188,13 +188,13 @@ def take_stranded(connection: Connection, me: str, agents: Collection[str], befo
     return end(connection, me, RUN.agent.not_in(sorted(agents)) & (RUN.created_at < before) & due(), limit)
 
 
-def take_lost(connection: Connection, me: str, limit: int) -> list[Lost]:
+def take_lost(connection: Connection, me: str, limit: int, strays: Collection[Name] = ()) -> list[Lost]:
     """See `ClaimStore.take_lost`; processes that have let their lease run out are gone from `servers` already."""
-    theirs = OWNED & gone(me)
-    left = update(runs).where(theirs, WAITING).values(owner=None)
+    theirs = gone(me) | ((RUN.owner == me) & named(strays)) if strays else gone(me)
+    left = update(runs).where(OWNED, theirs, WAITING).values(owner=None)
     if connection.execute(left).rowcount:
         tell(connection, Topic.QUEUE)
-    asked = select(RUN.tenant, RUN.run_id).where(theirs, UNDER_WAY).order_by(RUN.run_id).limit(limit)
+    asked = select(RUN.tenant, RUN.run_id).where(OWNED, theirs, UNDER_WAY).order_by(RUN.run_id).limit(limit)
     found = [(row.tenant, row.run_id) for row in connection.execute(asked.with_for_update(skip_locked=True))]
     if not found:
         return []
@@ -203,6 +203,16 @@ def take_lost(connection: Connection, me: str, limit: int) -> list[Lost]:
     last = select(func.max(segments.c.last_seq)).where(segments.c.run_id == RUN.run_id).scalar_subquery()
     lost = select(runs).add_columns(func.coalesce(last, 0).label("last")).where(named(found)).order_by(RUN.run_id)
     return [Lost(run=run_of(row), last=row.last) for row in connection.execute(lost)]
+
+
+def strays(connection: Connection, me: str, begun: Collection[str]) -> list[Run]:
+    """See `ClaimStore.strays`; `begun` are the ids of those that have a log."""
+    mine = connection.execute(select(RUN.tenant, RUN.run_id).where(OWNED, RUN.owner == me))
+    found = [(row.tenant, row.run_id) for row in mine if row.run_id not in begun]
+    if not found:
+        return []
+    still = select(*WITHOUT_INPUT).where(named(found), OWNED, RUN.owner == me)
+    return [run_of(row) for row in connection.execute(still)]
 
 
 def release(connection: Connection, me: str, run: Run) -> bool:
