@@ -8,11 +8,14 @@ from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol
 
 from proxy.api.native.located import every
-from proxy.errors import Draining, LogTrimmed, NotFound
+from proxy.errors import Draining, LogTrimmed, NotFound, ProxyError, Unavailable
 from proxy.model import ACTIVE, Run, RunStatus
 from proxy.runs.manager import RunManager, RunQuery
 from proxy.wire.langgraph import BEGINNING, Cursor
 from proxy.wire.thread_stream import Place, Told
+
+AGAIN = 1.0
+"""Seconds until a store that was away is asked again for a run that waits."""
 
 
 class Stop(NamedTuple):
@@ -127,16 +130,21 @@ class Line:
         self._begun.put_nowait(END)
 
     async def _await(self, stop: Stop) -> None:
-        """A run that waits: its turn has come with its first entry."""
-        try:
-            async with aclosing(self._manager.follow(stop.run, idle=0)) as batches:
-                async for _ in batches:
-                    break
-        except Draining:
+        """A run that waits: its turn has come with its first entry, or with what who follows it is to be told."""
+        while True:
+            try:
+                async with aclosing(self._manager.follow(stop.run, idle=0)) as batches:
+                    async for _ in batches:
+                        break
+            except Draining:
+                return
+            except Unavailable:  # nobody else looks for this run's turn
+                await asyncio.sleep(AGAIN)
+                continue
+            except ProxyError:
+                pass
+            self._begun.put_nowait(stop)
             return
-        except LogTrimmed:
-            pass
-        self._begun.put_nowait(stop)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

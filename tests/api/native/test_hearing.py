@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from proxy.api.native.thread_stream import follow_thread
-from proxy.model import new_id
+from proxy.errors import Unavailable
+from proxy.events import Entry
+from proxy.model import Run, new_id
 from proxy.wire.thread_stream import Told
 from tests.api.native.callers import MOUNTS, Ear, Heard, asked, ended, hearing, made, texts
 from tests.api.scripted import OTHER, House, open_house, visit
@@ -197,6 +201,34 @@ def test_a_silence_brings_signs_of_life() -> None:
         assert (heard[0].run.run_id, heard[0].entry.seq) == (one.id, 1)
         await batches.aclose()
         await one.run.end()
+
+    visit(scene)
+
+
+def test_a_run_that_waits_is_heard_although_the_store_was_away_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.api.native.thread_stream.AGAIN", 0.0)
+
+    async def scene(house: House) -> None:
+        manager = house.app.manager
+        one = await made(house)
+        _, waiting = await asked(house, one.thread)
+        follow, refusals = manager.follow, [Unavailable(), Unavailable()]
+
+        async def unsure(run: Run, **more: Any) -> AsyncGenerator[list[Entry]]:
+            if run.run_id == waiting and refusals:
+                raise refusals.pop()
+            async with aclosing(follow(run, **more)) as batches:
+                async for batch in batches:
+                    yield batch
+
+        monkeypatch.setattr(manager, "follow", unsure)
+        async with hearing(house, f"/threads/{one.thread}/stream", "-") as ear:
+            while refusals:
+                await asyncio.sleep(0)
+            await one.run.end()
+            await (await house.started()).end()
+            events = await until_done(ear, 2)
+        assert [event.data["run_id"] for event in events if done(event)] == [one.id, waiting]
 
     visit(scene)
 
