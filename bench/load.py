@@ -16,7 +16,6 @@ import msgspec
 from bench.process import Process
 from bench.spec import Report, Spec
 
-Make = Callable[[int], Spec]
 reports = msgspec.json.Decoder(Report).decode
 numbers = itertools.count(1)
 

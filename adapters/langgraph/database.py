@@ -41,7 +41,6 @@ DEFAULTS = {"connect_timeout": "5", "tcp_user_timeout": "10000", "application_na
 """What the URL may say otherwise; a host that is gone without a word is noticed in these times."""
 PASSING = ("starting up", "shutting down", "recovery", "too many", "connection slots")
 """What a server says that refuses connections for now."""
-UNTAKEN = "The store takes no text with NUL or half characters, no numbers that are none, and no endless times."
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction)
 
 

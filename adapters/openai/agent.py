@@ -86,7 +86,8 @@ class OpenAIAdapter(Adapter):
             while not whole:
                 for name, data in await _frames(reply, lines, translator):
                     if data[:6] == DONE or not data:
-                        whole = _is_whole(data, translator)
+                        _check_whole(data, translator)
+                        whole = True
                         break
                     for event in translator.feed(self._chunk(name, data)):
                         yield event
@@ -216,11 +217,10 @@ async def _frames(reply: Connection, lines: Lines | Whole, translator: Translato
     return lines.feed(piece) if piece else [*lines.close(), CLOSED]
 
 
-def _is_whole(data: bytes, translator: Translator) -> bool:
-    """True at `[DONE]`, and at the end of the body after a finish reason; otherwise the answer was cut."""
+def _check_whole(data: bytes, translator: Translator) -> None:
+    """Raises `StreamIncomplete` where the body ends without `[DONE]` and before a finish reason."""
     if not data and not translator.finish:
         raise StreamIncomplete
-    return True
 
 
 async def _read(reply: Connection, limit: int) -> bytes:

@@ -177,7 +177,6 @@ class Fanout(NodeBase, frozen=True, kw_only=True, tag="map.fanout"):
     max_parallelism: int | None = None
 
 
-Join = JoinAll | JoinAny | JoinCollect
 Racing = JoinAny | JoinCollect
 """Nodes that can go on without all their branches."""
 Node = Llm | JoinAll | JoinAny | JoinCollect | Transform | Fanout

@@ -69,10 +69,6 @@ class Cluster:
         """As a crash does: nobody is told, nothing is tidied up."""
         self._call("pg_ctl", "stop", "-m", "immediate")
 
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
     def revive(self) -> None:
         """Make it run, whatever a test has done to it."""
         if (self._data / "postmaster.pid").exists():
