@@ -1,4 +1,4 @@
-"""How a new run is taken in: whether there is room, which place it gets on its thread, what its key stands for.
+"""How a new run is admitted: the limit of its tenant, its place on its thread, its idempotency key.
 
 The rules that all backends share; each applies them within its own transaction.
 """
@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
 from proxy.errors import Busy, Conflict, TooMany
 from proxy.model import Run, RunStatus
 
+R = TypeVar("R")
 CANCELLED_KEY = ""
 """Stands for the run of an idempotency key that was cancelled before there was one."""
-
 Others = Sequence[tuple[RunStatus, float | None, str]]
 """Runs of a thread that have not ended, by status, start and id, the oldest first."""
 
@@ -40,8 +41,9 @@ def check_room(taken: int, most: int) -> None:
         raise TooMany(f"{most} runs of this agent are under way.", retry_after=1)
 
 
-def joined(known: Run | None, *, same: bool) -> Run:
-    """The run that an idempotency key was used for before, unless it is gone or was asked for something else."""
+def joined(known: R | None, *, same: bool) -> R:
+    """The run that an idempotency key was used for before, of an agent or a workflow. Raises `Conflict` if it is gone
+    (None), or was asked for something else (not `same`)."""
     if not same:
         raise Conflict("This idempotency key was used for another request.")
     if known is None:

@@ -29,7 +29,7 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
         return session.tenant == self.tenant and self.customer_id in (None, session.customer_id)
 
 
-def counted(count: int, most: int) -> None:
+def check_sessions(count: int, most: int) -> None:
     """Raises `Conflict` where one session more is one too many."""
     if most and count >= most:
         raise Conflict(f"There are {most} sessions already; delete some.")

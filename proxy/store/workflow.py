@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from proxy.errors import Conflict, TooMany
+from proxy.errors import TooMany
 from proxy.model import Idempotency
 from proxy.workflow_model import (
     Said,
@@ -25,7 +25,6 @@ MOST_EVENTS = 1000
 """Events that one page holds at most."""
 PAGE_BYTES = 4 * 1024 * 1024
 """A page ends after the event that goes over this."""
-
 MOST_SWEPT = 50
 """Runs that one sweep deletes at most."""
 LATER = 5.0
@@ -111,7 +110,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How many answers to tool calls were taken for it."""
 
 
-def check_seats(taken: int, most: int) -> None:
+def check_open_runs(taken: int, most: int) -> None:
     """Raises `TooMany` where a tenant has as many runs under way as it may have (0: no bound)."""
     if most and taken >= most:
         reason = f"There are {most} workflow runs under way already; let some end, or cancel some."
@@ -122,15 +121,6 @@ def check_numbers(events: Sequence[WorkflowEvent], after: int = 0) -> None:
     """Raises `ValueError` unless the events are numbered on from `after`, without a gap."""
     if any(event.seq != number for number, event in enumerate(events, after + 1)):
         raise ValueError("The events are not numbered on from the last one.")
-
-
-def rejoined(known: WorkflowRun | None, *, same: bool) -> WorkflowRun:
-    """The run that an idempotency key was used for before. Raises `Conflict`."""
-    if not same:
-        raise Conflict("This idempotency key was used for another request.")
-    if known is None:
-        raise Conflict("The run that this idempotency key was used for has been deleted.")
-    return known
 
 
 class WorkflowStore(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.store.session import SessionQuery, appended, cleared, counted, patched
+from proxy.store.session import SessionQuery, appended, check_sessions, cleared, patched
 from proxy.workflow_model import Said, Session, SessionMessage
 
 
@@ -17,7 +17,7 @@ class MemorySessions:
         self._messages: dict[tuple[str, str], list[SessionMessage]] = {}
 
     async def insert_session(self, session: Session, *, most: int = 0) -> None:
-        counted(sum(tenant == session.tenant for tenant, _ in self._sessions) if most else 0, most)
+        check_sessions(sum(tenant == session.tenant for tenant, _ in self._sessions) if most else 0, most)
         self._sessions[session.tenant, session.session_id] = session
 
     async def get_session(self, tenant: str, session_id: str) -> Session | None:

@@ -9,6 +9,7 @@ from itertools import islice
 import msgspec
 
 from proxy.errors import NotFound
+from proxy.store.admission import joined
 from proxy.store.base import KEY_AGE
 from proxy.store.lease import Lease
 from proxy.store.logs.bells import Bells, bare, size_of
@@ -22,8 +23,7 @@ from proxy.store.workflow import (
     Standing,
     Start,
     check_numbers,
-    check_seats,
-    rejoined,
+    check_open_runs,
 )
 from proxy.workflow_model import SavedPlan, TakenResult, WorkflowEvent, WorkflowRun
 
@@ -77,8 +77,8 @@ class MemoryWorkflows(MemorySessions):
         used = None if asked is None else self._workflow_keys.get((run.tenant, asked.key))
         if used is not None and asked is not None:
             known = await self.get_workflow(run.tenant, used.run_id)
-            return rejoined(known, same=used.fingerprint == asked.fingerprint)
-        check_seats(sum(held.run.tenant == run.tenant for held in self._open()), most)
+            return joined(known, same=used.fingerprint == asked.fingerprint)
+        check_open_runs(sum(held.run.tenant == run.tenant for held in self._open()), most)
         if run.session_id is not None and await self.get_session(run.tenant, run.session_id) is None:
             raise NotFound(f"There is no session {run.session_id}.", param="session_id")
         await self.put_plan(start.plan)

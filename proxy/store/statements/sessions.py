@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
 
-from proxy.store.session import SessionQuery, appended, cleared, counted, patched
+from proxy.store.session import SessionQuery, appended, check_sessions, cleared, patched
 from proxy.store.statements import locks
 from proxy.store.statements.workflow_tables import message_of, session_of, session_values
 from proxy.store.statements.workflow_tables import messages as messages_table
@@ -26,7 +26,7 @@ def put(connection: Connection, session: Session, most: int = 0) -> None:
     if most:
         locks.alone(connection, "sessions", session.tenant)
         mine = select(func.count()).select_from(table).where(SESSION.tenant == session.tenant)
-        counted(connection.execute(mine).scalar() or 0, most)
+        check_sessions(connection.execute(mine).scalar() or 0, most)
     connection.execute(insert(table), session_values(session))
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from proxy.errors import NotFound
 from proxy.model import Idempotency
+from proxy.store.admission import joined
 from proxy.store.base import KEY_AGE
 from proxy.store.logs.bells import size_of
 from proxy.store.signals import Topic
@@ -53,8 +54,7 @@ from proxy.store.workflow import (
     EventPage,
     EventQuery,
     Start,
-    check_seats,
-    rejoined,
+    check_open_runs,
 )
 from proxy.workflow_model import SavedPlan, TakenResult, WorkflowEvent, WorkflowRun
 
@@ -96,7 +96,7 @@ def start(connection: Connection, me: str, new: Start, most: int) -> WorkflowRun
     if used is None and most and (open_runs := _open(connection, run.tenant, most)) >= most:
         used = _used(connection, run.tenant, idempotency)  # another process may have made it meanwhile
         if used is None:
-            check_seats(open_runs, most)
+            check_open_runs(open_runs, most)
     if used is not None:
         return used
     if run.session_id is not None and sessions.get(connection, run.tenant, run.session_id) is None:
@@ -127,7 +127,7 @@ def _used(connection: Connection, tenant: str, asked: Idempotency | None) -> Wor
     used = connection.execute(select(keys).where(KEY.tenant == tenant, KEY.key == asked.key)).first()
     if used is None:
         return None
-    return rejoined(get(connection, tenant, used.run_id), same=used.fingerprint == asked.fingerprint)
+    return joined(get(connection, tenant, used.run_id), same=used.fingerprint == asked.fingerprint)
 
 
 def get(connection: Connection, tenant: str, run_id: str) -> WorkflowRun | None:
