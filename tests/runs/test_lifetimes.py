@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -14,36 +11,12 @@ import pytest
 from proxy.adapter import ThreadName
 from proxy.errors import Conflict, TooManyThreads, Unprocessable
 from proxy.model import (
-    Lifetime,
     RunStatus,
-    Thread,
 )
 from proxy.runs.threads import METADATA, ThreadQuery
-from tests.runs.threads_house import ThreadHouse, thread_house
+from tests.runs.threads_house import HOUR, On, ThreadHouse, names
 
-Act = Callable[[ThreadHouse], Awaitable[None]]
-On = Callable[..., None]
 OLD = time.time() - 7200.0
-HOUR = Lifetime(ttl=60.0)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def on(request: pytest.FixtureRequest, tmp_path: Path) -> On:
-    """Do this in a house of its own, over either store."""
-
-    def run(act: Act, **how: Any) -> None:
-        async def trial() -> None:
-            path = None if request.param == "memory" else tmp_path / "runs.db"
-            async with thread_house(path, **how) as house:
-                await act(house)
-
-        asyncio.run(trial())
-
-    return run
-
-
-def names(*threads: Thread) -> list[str]:
-    return [thread.thread_id for thread in threads]
 
 
 def test_a_thread_goes_when_its_lifetime_is_over(on: On) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +12,6 @@ from proxy.events import Cancelled, Event, Interrupt, Paused
 from proxy.model import (
     Assistant,
     Fault,
-    Lifetime,
     Run,
     RunStatus,
     Thread,
@@ -25,30 +21,7 @@ from proxy.model import (
     system_id,
 )
 from proxy.runs.threads import ThreadQuery
-from tests.runs.threads_house import HI, ThreadHouse, raw, thread_house
-
-Act = Callable[[ThreadHouse], Awaitable[None]]
-On = Callable[..., None]
-HOUR = Lifetime(ttl=60.0)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def on(request: pytest.FixtureRequest, tmp_path: Path) -> On:
-    """Do this in a house of its own, over either store."""
-
-    def run(act: Act, **how: Any) -> None:
-        async def trial() -> None:
-            path = None if request.param == "memory" else tmp_path / "runs.db"
-            async with thread_house(path, **how) as house:
-                await act(house)
-
-        asyncio.run(trial())
-
-    return run
-
-
-def names(*threads: Thread) -> list[str]:
-    return [thread.thread_id for thread in threads]
+from tests.runs.threads_house import HI, HOUR, On, ThreadHouse, names, raw
 
 
 async def read(house: ThreadHouse, run: Run) -> list[Event]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.adapter import Checkpoint, Mark, Native, RunInput, State, ThreadName, ThreadState, Update
-from proxy.model import Choices, Run, Thread, ThreadStatus, new_id
+from proxy.model import Choices, Lifetime, Run, Thread, ThreadStatus, new_id
 from proxy.runs.agents import Agent, Agents
 from proxy.runs.manager import RunManager
 from proxy.runs.order import Order
@@ -27,10 +27,17 @@ from proxy.wire.conversation import Conversation
 from tests.store.files import opened
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}
+HOUR = Lifetime(ttl=60.0)
+On = Callable[..., None]
+"""The fixture `on`."""
 
 
 def raw(value: Any) -> Raw:
     return Raw(msgspec.json.encode(value))
+
+
+def names(*threads: Thread) -> list[str]:
+    return [thread.thread_id for thread in threads]
 
 
 class HeldState(ThreadState):
@@ -151,3 +158,7 @@ async def thread_house(
         finally:
             await here.manager.drain(0)
             await here.manager.close()
+
+
+Act = Callable[[ThreadHouse], Awaitable[None]]
+"""What a test does in such a house."""
