@@ -19,7 +19,8 @@ LONGEST = 3.0
 """Seconds from a connection that was lost, or could not be had, to the next try."""
 TOGETHER = 500
 """Channels that one command names."""
-FAULTS = (RedisError, OSError, TimeoutError)
+FAULTS = (RedisError, OSError, TimeoutError, RuntimeError)
+"""`RuntimeError` is what uvloop has for a connection that breaks just as it is written to."""
 
 
 class Ear(Protocol):

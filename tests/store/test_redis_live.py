@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
+from redis.asyncio.connection import AbstractConnection
+from structlog.testing import capture_logs
 
 from proxy.events import Completed
 from proxy.store.live import connect
@@ -185,6 +188,47 @@ def test_what_is_too_large_for_a_message_is_read_from_the_store(trial: Callable[
         assert reader.seqs == [1, 2, 3, 4]
 
     trial(work)
+
+
+@pytest.mark.parametrize("way", ["heard", "sent"])
+def test_a_connection_that_breaks_just_as_it_is_written_to_is_lost_like_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The loop that servers have says so in a word of its own."""
+    writers: list[asyncio.StreamWriter] = []
+    connect_to, send = asyncio.open_connection, AbstractConnection._send_packed_command
+
+    async def noted(*given: Any, **named: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        streams = await connect_to(*given, **named)
+        writers.append(streams[1])
+        return streams
+
+    async def torn(connection: AbstractConnection, command: Any) -> None:
+        monkeypatch.setattr(AbstractConnection, "_send_packed_command", send)
+        writers[0].transport.abort()
+        await asyncio.sleep(0)
+        await send(connection, command)
+
+    async def go(server: RedisServer) -> None:
+        here = Process(Table(), live=connect(server.url, "trial"))
+        assert here.live is not None
+        await here.live.open(here.logs.tails, here.signals, here.lease)
+        back = asyncio.Event()
+        here.signals.hear(Topic.QUEUE, lambda name: back.set() if here.live is not None and here.live.up else None)
+        if way == "heard":
+            writers[-1].transport.abort()
+            here.live.follow("a run")
+        else:
+            monkeypatch.setattr(AbstractConnection, "_send_packed_command", torn)
+            here.live.tell([(Topic.CANCEL, "a run")])
+        await asyncio.wait_for(back.wait(), 20)
+        await here.live.close()
+
+    monkeypatch.setattr(asyncio, "open_connection", noted)
+    with redis_server(tmp_path) as server, capture_logs() as logged:
+        uvloop.run(go(server))
+    assert [entry["log_level"] for entry in logged] == ["info", "warning", "info"]
+    assert logged[1]["error"].startswith("RuntimeError")
 
 
 async def followed(server: RedisServer, count: int) -> None:
