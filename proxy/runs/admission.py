@@ -45,6 +45,8 @@ class Admission:
         if agent is None:
             raise UnknownAgent(f"There is no agent `{order.input.agent}`.")
         run = self._record(order, agent)
+        if not agent.here:
+            self._leases.want(agent.name)
         if not self._lasts(run, order):
             self._live.slots.take(run.tenant, run.agent, agent.settings.limits.concurrent)
             return self._begun(run, order.input, inserted=False)

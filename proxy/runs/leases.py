@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 
 import structlog
 
@@ -17,6 +18,8 @@ BEATS = 3
 """Renewals in the time of a lease."""
 SOON = 15
 """The part of a lease after which a renewal that failed is tried again."""
+REMIND = 60.0
+"""Seconds until it is told again that an agent has no worker."""
 
 logger = structlog.get_logger(__name__)
 
@@ -35,6 +38,10 @@ class Leases:
         self._since: float | None = None
         """When the renewals began that have gone on without a failure."""
         self._joined = False
+        self._wanted: set[str] = set()
+        """Agents of which runs were asked for since the last look, and that only workers run."""
+        self._missed: dict[str, float] = {}
+        """Agents of which it was told that they have no worker, and when."""
         self._hurry = asyncio.Event()
         store.lease.listen(self._told)
 
@@ -76,6 +83,10 @@ class Leases:
             self._since = None
             raise
 
+    def want(self, agent: str) -> None:
+        """A run of this agent is for a worker: that there is none is told, unless one turns up by the next look."""
+        self._wanted.add(agent)
+
     async def close(self) -> None:
         """Be gone; what is still this process's may be taken at once."""
         try:
@@ -92,6 +103,15 @@ class Leases:
         there = await self._store.servers()
         self.known = self._server.agents.union(*(server.agents for server in there))
         self.served = frozenset().union(*(server.agents for server in there if server.kind == "worker"))
+        self._tell_missing()
+
+    def _tell_missing(self) -> None:
+        now, wanted, self._wanted = self._clock(), self._wanted, set()
+        self._missed = {agent: at for agent, at in self._missed.items() if agent not in self.served}
+        for agent in sorted(wanted - self.served):
+            if now >= self._missed.get(agent, -inf) + REMIND:
+                self._missed[agent] = now
+                logger.warning("runs wait, for no worker is up that has the agent: start `runwire worker`", agent=agent)
 
     def _told(self, kept: bool) -> None:
         """The lease was renewed late, or was lost."""

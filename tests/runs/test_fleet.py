@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.errors import Draining, NotFound, TooMany, Unavailable
 from proxy.events import Cancelled, Completed, Failed, RunStarted, TextDelta
@@ -165,6 +166,19 @@ def test_workers_take_what_nobody_waits_for_and_agents_that_servers_do_not_have(
             assert (await reading)[1:] == [TextDelta(text="Hello"), Completed()]
         async with fleet.node() as server:
             assert (await server.start(background=True)).status is RunStatus.RUNNING
+
+    play(scene)
+
+
+def test_a_run_that_no_worker_is_up_for_is_told_of_and_waits(fleet: Fleet) -> None:
+    async def scene() -> None:
+        async with fleet.node() as server:
+            with capture_logs() as lines:
+                run = await server.start("remote")
+                while not any(line.get("agent") == "remote" for line in lines):
+                    await asyncio.sleep(0.01)
+            async with fleet.node("worker") as worker:
+                assert (await worker.agents["remote"].started()).given.run_id == run.run_id
 
     play(scene)
 

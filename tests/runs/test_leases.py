@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.errors import Unavailable
 from proxy.model import RunStatus
@@ -147,6 +148,41 @@ def test_it_sees_which_agents_have_a_worker() -> None:
         await member.beat()
         assert member.leases.served == {"mine", "far"}
         assert member.leases.known == {"mine", "far", "other"}
+
+    play(scene)
+
+
+def test_runs_that_wait_for_a_worker_while_none_is_up_are_told_of_once_a_minute() -> None:
+    async def scene(member: Member) -> None:
+        with capture_logs() as lines:
+            member.leases.want("far")
+            member.leases.want("far")
+            assert lines == []
+            await member.beat()
+            [line] = lines
+            assert (line["log_level"], line["agent"]) == ("warning", "far")
+            assert "runwire worker" in line["event"]
+            await member.beat(120.0)
+            for _ in range(3):
+                member.leases.want("far")
+                await member.beat(10.0)
+            assert len(lines) == 2
+            member.leases.want("other")
+            await member.beat()
+            assert [line["agent"] for line in lines] == ["far", "far", "other"]
+
+    play(scene)
+
+
+def test_runs_whose_worker_turns_up_are_not_told_of_and_are_when_it_has_gone() -> None:
+    async def scene(member: Member) -> None:
+        worker = Server(server_id="w", kind="worker", agents=frozenset({"far"}))
+        with capture_logs() as lines:
+            for there in ([worker], [], [worker], []):
+                member.leases.want("far")
+                member.store.there = there
+                await member.beat()
+        assert len(lines) == 2
 
     play(scene)
 
