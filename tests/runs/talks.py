@@ -27,6 +27,12 @@ from proxy.testing import Script, ScriptedRun
 from proxy.wire.conversation import Conversation, listed
 from proxy.wire.frames import FrameMaker
 
+HI = {"messages": [{"role": "user", "content": "hi"}]}
+HUMAN = [("human", "hi")]
+TWO_TURNS = [*HUMAN, ("ai", "one"), ("human", "again"), ("ai", "two")]
+Talking = Callable[..., None]
+"""The fixture `talking`."""
+
 
 def raw(value: Any) -> Raw:
     return Raw(msgspec.json.encode(value))

@@ -3,55 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec import Raw
 
-from proxy.adapter import Answer, Checkpoint, Command, Goto, RunInput, ThreadName, Update
-from proxy.errors import BadRequest, Unavailable
+from proxy.adapter import Answer, Checkpoint, Command, Goto, RunInput
 from proxy.events import Cancelled, Event, Failed, Interrupt, Paused, PendingCall, TextDelta, ToolCallDelta, ToolResult
-from proxy.model import Choices, Fault, RunStatus, SavedState, ThreadOutcome, ThreadStatus, new_id
-from proxy.runs.transcripts import younger
+from proxy.model import Choices, Fault, RunStatus, ThreadOutcome, ThreadStatus
 from proxy.settings import Runs
-from proxy.store.memory.store import MemoryStore
-from tests.runs.talks import Act, Talk, at, ids, raw, told
-from tests.store.files import opened
-
-On = Callable[..., None]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def on(request: pytest.FixtureRequest, tmp_path: Path) -> On:
-    """Do this with a new thread, over either store."""
-
-    def run(act: Act, history: str = "full") -> None:
-        async def trial() -> None:
-            async with asyncio.timeout(20):
-                if request.param == "memory":
-                    await act(await Talk(MemoryStore(), history).open())
-                else:
-                    async with opened(tmp_path / "runs.db") as store:
-                        await act(await Talk(store, history).open())
-
-        asyncio.run(trial())
-
-    return run
+from tests.runs.talks import HI, HUMAN, TWO_TURNS, Talk, Talking, at, ids, raw, told
 
 
 def call(id: str, **fields: Any) -> ToolCallDelta:
     return ToolCallDelta(call_id=id, name="find", arguments="{}", **fields)
 
 
-HI = {"messages": [{"role": "user", "content": "hi"}]}
-TWO_TURNS = [("human", "hi"), ("ai", "one"), ("human", "again"), ("ai", "two")]
-
-
-def test_a_run_leaves_its_input_the_state_with_it_and_the_end(on: On) -> None:
+def test_a_run_leaves_its_input_the_state_with_it_and_the_end(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         asked = talk.asked(HI, metadata={"assistant_id": "a"})
         live = await talk.start(asked)
@@ -79,13 +50,10 @@ def test_a_run_leaves_its_input_the_state_with_it_and_the_end(on: On) -> None:
         )
         assert await talk.outcome() == ThreadOutcome(values=end.values)
 
-    on(act)
+    talking(act)
 
 
-HUMAN = [("human", "hi")]
-
-
-def test_without_checkpoints_on_the_way_only_the_end_is_left(on: On) -> None:
+def test_without_checkpoints_on_the_way_only_the_end_is_left(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         live = await talk.start(talk.asked("hi", durability="exit"))
         assert await talk.history() == []
@@ -98,10 +66,10 @@ def test_without_checkpoints_on_the_way_only_the_end_is_left(on: On) -> None:
         assert (second.parent_checkpoint_id, first.parent_checkpoint_id) == (first.checkpoint_id, None)
         assert told(second.values) == TWO_TURNS
 
-    on(act)
+    talking(act)
 
 
-def test_the_next_run_is_given_the_whole_conversation(on: On) -> None:
+def test_the_next_run_is_given_the_whole_conversation(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         await talk.run(talk.asked(HI), "one")
         live = await talk.run(talk.asked("again"), "two")
@@ -109,20 +77,20 @@ def test_the_next_run_is_given_the_whole_conversation(on: On) -> None:
         assert await talk.messages() == TWO_TURNS
         assert len(await talk.history()) == 6
 
-    on(act)
+    talking(act)
 
 
-def test_an_agent_with_a_memory_is_given_only_what_is_new(on: On) -> None:
+def test_an_agent_with_a_memory_is_given_only_what_is_new(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         await talk.run(talk.asked(HI), "one")
         live = await talk.run(talk.asked([["user", "again"], ["user", "now"]]), "two")
         assert live.texts == [("user", "again"), ("user", "now")]
         assert not live.agent.given.fresh
 
-    on(act, history="last")
+    talking(act, history="last")
 
 
-def test_who_joins_late_sees_the_messages_that_the_thread_holds(on: On) -> None:
+def test_who_joins_late_sees_the_messages_that_the_thread_holds(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         first = await talk.run(talk.asked(HI), "one", call("c"), ToolResult(call_id="c", output="42"), "done")
         assert await talk.streamed(first) == (await talk.state()).values
@@ -145,10 +113,10 @@ def test_who_joins_late_sees_the_messages_that_the_thread_holds(on: On) -> None:
         live = await talk.run(talk.asked(command=update), "less")
         assert await talk.streamed(live) == (await talk.state()).values
 
-    on(act)
+    talking(act)
 
 
-def test_a_run_from_an_older_checkpoint_is_a_branch(on: On) -> None:
+def test_a_run_from_an_older_checkpoint_is_a_branch(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         await talk.run(talk.asked(HI), "one")
         first = await talk.state()
@@ -160,10 +128,10 @@ def test_a_run_from_an_older_checkpoint_is_a_branch(on: On) -> None:
         assert told(end.values) == [*HUMAN, ("ai", "one"), ("human", "otherwise"), ("ai", "three")]
         assert ids(end.values)[:2] == ids(first.values)
 
-    on(act)
+    talking(act)
 
 
-def test_a_replay_asks_the_agent_the_same_again(on: On) -> None:
+def test_a_replay_asks_the_agent_the_same_again(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         await talk.run(talk.asked(HI), "one")
         _, loop, start = await talk.history()
@@ -176,10 +144,10 @@ def test_a_replay_asks_the_agent_the_same_again(on: On) -> None:
             assert told(end.values) == [*HUMAN, ("ai", "better")]
             assert ids(end.values)[0] == ids(loop.values)[0]
 
-    on(act)
+    talking(act)
 
 
-def test_a_run_with_nothing_to_do_leaves_all_as_it_is(on: On) -> None:
+def test_a_run_with_nothing_to_do_leaves_all_as_it_is(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         await talk.run(talk.asked(HI), "one")
         known = await talk.history()
@@ -198,7 +166,7 @@ def test_a_run_with_nothing_to_do_leaves_all_as_it_is(on: On) -> None:
         assert await talk.messages() == [*HUMAN, ("ai", "one"), ("human", "by the way")]
         assert (await talk.outcome()).values == (await talk.state()).values
 
-    on(act)
+    talking(act)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +179,7 @@ def test_a_run_with_nothing_to_do_leaves_all_as_it_is(on: On) -> None:
         ({"input": "x", "checkpoint": Checkpoint(checkpoint_id="nope")}, "no checkpoint `nope`"),
     ],
 )
-def test_what_cannot_be_run_is_refused_and_leaves_no_state(on: On, fields: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_run_is_refused_and_leaves_no_state(talking: Talking, fields: dict[str, Any], said: str) -> None:
     async def act(talk: Talk) -> None:
         live = await talk.start(talk.asked(**fields))
         outcome = (await live.execution.done).outcome
@@ -222,10 +190,10 @@ def test_what_cannot_be_run_is_refused_and_leaves_no_state(on: On, fields: dict[
         assert await talk.history() == []
         assert (await talk.outcome()).status is ThreadStatus.ERROR
 
-    on(act)
+    talking(act)
 
 
-def test_a_pause_shows_what_is_asked_and_the_answer_goes_on_from_there(on: On) -> None:
+def test_a_pause_shows_what_is_asked_and_the_answer_goes_on_from_there(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         asked = Interrupt(id="i", value=Raw(b'{"q":1}'))
         await talk.run(talk.asked(HI), "well", final=Paused(interrupts=(asked,)))
@@ -242,10 +210,10 @@ def test_a_pause_shows_what_is_asked_and_the_answer_goes_on_from_there(on: On) -
         assert await talk.outcome() == ThreadOutcome(values=(await talk.state()).values)
         assert (await talk.state()).parent_checkpoint_id == state.checkpoint_id
 
-    on(act)
+    talking(act)
 
 
-def test_results_of_the_callers_tools_join_the_conversation(on: On) -> None:
+def test_results_of_the_callers_tools_join_the_conversation(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         pause = Paused(calls=(PendingCall(call_id="c", name="find"),))
         await talk.run(talk.asked(HI), call("c", client=True), final=pause)
@@ -258,7 +226,7 @@ def test_results_of_the_callers_tools_join_the_conversation(on: On) -> None:
         assert live.texts[-2:] == [("assistant", ""), ("tool", "43")]
         assert await talk.messages() == [*HUMAN, ("ai", ""), ("tool", "42"), ("ai", ""), ("tool", "43"), ("ai", "so")]
 
-    on(act)
+    talking(act)
 
 
 BROKEN = [call("c"), call("d"), ToolResult(call_id="c", output="42"), "I th"]
@@ -272,7 +240,7 @@ BROKEN = [call("c"), call("d"), ToolResult(call_id="c", output="42"), "I th"]
     ],
 )
 def test_what_was_whole_when_a_run_broke_is_a_history_that_the_next_can_use(
-    on: On, verdict: Cancelled | Failed, outcome: ThreadOutcome
+    talking: Talking, verdict: Cancelled | Failed, outcome: ThreadOutcome
 ) -> None:
     async def act(talk: Talk) -> None:
         live = await talk.start(talk.asked(HI))
@@ -291,10 +259,10 @@ def test_what_was_whole_when_a_run_broke_is_a_history_that_the_next_can_use(
         assert [call.id for call in live.agent.given.messages[1].tool_calls or ()] == ["c"]
         assert (await talk.outcome()).status is ThreadStatus.IDLE
 
-    on(act)
+    talking(act)
 
 
-def test_a_call_that_was_cancelled_before_its_result_leaves_no_trace(on: On) -> None:
+def test_a_call_that_was_cancelled_before_its_result_leaves_no_trace(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         live = await talk.start(talk.asked(HI))
         await live.agent.say("Let me see.", call("c"))
@@ -302,10 +270,10 @@ def test_a_call_that_was_cancelled_before_its_result_leaves_no_trace(on: On) -> 
         assert await talk.messages() == HUMAN
         assert (await talk.outcome()).fault == Fault(error="UserInterrupt", message="The run was cancelled.")
 
-    on(act)
+    talking(act)
 
 
-def test_a_rollback_leaves_the_thread_as_it_was(on: On) -> None:
+def test_a_rollback_leaves_the_thread_as_it_was(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         for known in (0, 3):
             history = await talk.history()
@@ -321,10 +289,10 @@ def test_a_rollback_leaves_the_thread_as_it_was(on: On) -> None:
             if not known:
                 await talk.run(talk.asked(HI), "one")
 
-    on(act)
+    talking(act)
 
 
-def test_a_chat_request_makes_the_thread_what_it_shows(on: On) -> None:
+def test_a_chat_request_makes_the_thread_what_it_shows(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         asked = talk.chat(("user", "hi"))
         live = await talk.run(asked, "one")
@@ -342,29 +310,29 @@ def test_a_chat_request_makes_the_thread_what_it_shows(on: On) -> None:
         live = await talk.run(talk.asked("native"), "yes")
         assert live.texts[-2:] == [("assistant", "two"), ("user", "native")]
 
-    on(act)
+    talking(act)
 
 
-def test_a_chat_request_that_goes_on_adds_to_the_thread(on: On) -> None:
+def test_a_chat_request_that_goes_on_adds_to_the_thread(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         await talk.run(talk.chat(("user", "hi"), fresh=False), "one")
         await talk.run(talk.chat(("user", "again"), fresh=False), "two")
         assert await talk.messages() == TWO_TURNS
 
-    on(act)
+    talking(act)
 
 
-def test_a_run_that_nobody_comes_back_to_leaves_nothing(on: On) -> None:
+def test_a_run_that_nobody_comes_back_to_leaves_nothing(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         live = await talk.run(talk.asked(HI, temporary=True), "one")
         assert live.texts == [("user", "hi")]
         await talk.run(talk.chat(("user", "hi"), temporary=True), "one")
         assert await talk.history() == []
 
-    on(act)
+    talking(act)
 
 
-def test_a_chat_request_that_answers_a_question_is_no_second_copy_of_the_conversation(on: On) -> None:
+def test_a_chat_request_that_answers_a_question_is_no_second_copy_of_the_conversation(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         asking = Paused(interrupts=(Interrupt(id="i"),))
         await talk.run(talk.chat(("user", "hi")), "Sure?", final=asking)
@@ -374,20 +342,20 @@ def test_a_chat_request_that_answers_a_question_is_no_second_copy_of_the_convers
         texts = [text for _, text in await talk.messages()]
         assert texts == ["hi", "Sure?", "yes", "Which?", "this", "Done."]
 
-    on(act)
+    talking(act)
 
 
-def test_a_chat_run_that_keeps_no_content_leaves_none_on_its_thread(on: On) -> None:
+def test_a_chat_run_that_keeps_no_content_leaves_none_on_its_thread(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         await talk.run(talk.chat(("user", "hi")), "one", choices=Choices(store=False))
         assert await talk.history() == []
         await talk.run(talk.asked("hi"), "one", choices=Choices(store=False))
         assert await talk.messages() == [*HUMAN, ("ai", "one")]
 
-    on(act)
+    talking(act)
 
 
-def test_an_agent_that_does_not_stop_lets_go_of_the_thread_all_the_same(on: On) -> None:
+def test_an_agent_that_does_not_stop_lets_go_of_the_thread_all_the_same(talking: Talking) -> None:
     async def act(talk: Talk) -> None:
         begun, release = asyncio.Event(), asyncio.Event()
 
@@ -415,163 +383,4 @@ def test_an_agent_that_does_not_stop_lets_go_of_the_thread_all_the_same(on: On) 
         assert await talk.history() == known
         assert await talk.outcome() == outcome
 
-    on(act)
-
-
-def test_history_is_paged_and_filtered(on: On) -> None:
-    async def act(talk: Talk) -> None:
-        runs = [await talk.run(talk.asked("hi"), "ho") for _ in range(3)]
-        known = await talk.history()
-        assert len(known) == 9
-        assert await talk.history(limit=2) == known[:2]
-        assert await talk.history(limit=2, before=at(known[3])) == known[4:6]
-        assert await talk.history(checkpoint=at(known[4])) == [known[4]]
-        assert await talk.history(checkpoint=Checkpoint(checkpoint_ns="child")) == []
-        assert await talk.history(metadata={"run_id": runs[0].run_id, "step": 0}) == [known[7]]
-        assert await talk.history(metadata={"source": "input"}, limit=2) == [known[2], known[5]]
-        assert await talk.history(metadata={"nope": None}) == []
-        assert await talk.transcripts.state(talk.thread, at(known[4])) == known[4]
-        unknown = await talk.transcripts.state(talk.thread, Checkpoint(checkpoint_id=new_id()))
-        assert (unknown.values, unknown.checkpoint) == (Raw(b"{}"), None)
-        other = ThreadName(tenant="other", thread_id=talk.thread.thread_id)
-        assert (await talk.transcripts.state(other)).checkpoint is None
-
-    on(act)
-
-
-def test_an_update_writes_as_the_agent_or_before_it(on: On) -> None:
-    async def act(talk: Talk) -> None:
-        async def updated(values: Any, as_node: str | None = None, **place: Any) -> tuple[int, tuple[str, ...], str]:
-            made = await talk.transcripts.update(talk.thread, [[Update(values=raw(values), as_node=as_node)]], **place)
-            state = await talk.state()
-            assert state.checkpoint == made
-            about = msgspec.json.decode(state.metadata)
-            return about["step"], state.next, about["source"]
-
-        assert await updated("hi") == (-1, ("bot",), "update")
-        live = await talk.run(talk.asked(), "one")
-        assert live.texts == [("user", "hi")]
-        first = await talk.state()
-        edit = {"messages": [{"type": "ai", "content": "better", "id": ids(first.values)[1]}]}
-        assert await updated(edit) == (1, (), "update")
-        assert await talk.messages() == [*HUMAN, ("ai", "better")]
-        assert await updated("more", "__start__") == (2, ("bot",), "update")
-        assert await updated(None) == (3, ("bot",), "update")
-        assert await updated(None, "__end__") == (4, (), "update")
-        assert await updated({"messages": [["ai", "said"]]}, "bot", checkpoint=at(first)) == (1, (), "update")
-        assert await talk.messages() == [*HUMAN, ("ai", "one"), ("ai", "said")]
-        assert (await talk.state()).parent_checkpoint_id == first.checkpoint_id
-        assert await updated(None, "__copy__") == (2, (), "fork")
-        assert (await talk.state()).parent_checkpoint_id == first.checkpoint_id
-
-    on(act)
-
-
-def test_supersteps_make_a_thread_with_a_history(on: On) -> None:
-    async def act(talk: Talk) -> None:
-        steps = [
-            [Update(values=raw(HI), as_node="__input__")],
-            [Update(values=raw(HI), as_node="__start__")],
-            [Update(values=raw([["ai", "a"]]), as_node="bot"), Update(values=raw([["ai", "b"]]), as_node="bot")],
-        ]
-        await talk.transcripts.update(talk.thread, steps)
-        end, loop, start = await talk.history()
-        assert [told(state.values) for state in (end, loop, start)] == [[*HUMAN, ("ai", "a"), ("ai", "b")], HUMAN, []]
-        assert [state.next for state in (end, loop, start)] == [(), ("bot",), ("__start__",)]
-        assert [state.parent_checkpoint_id for state in (end, loop)] == [loop.checkpoint_id, start.checkpoint_id]
-
-    on(act)
-
-
-@pytest.mark.parametrize(
-    ("update", "said"),
-    [
-        (Update(values=raw("x"), as_node="nope"), "as `nope`: this agent is one node, `bot`"),
-        (Update(as_node="nope"), "as `nope`"),
-        (Update(values=raw("x"), as_node="__end__"), "as `__end__`"),
-        (Update(as_node="__copy__"), "as `__copy__`"),
-        (Update(values=raw({"other": 1})), "nothing else, not `other`"),
-        (Update(values=raw([{"type": "remove", "id": "m"}])), "no message `m` to remove"),
-    ],
-)
-def test_an_update_that_does_not_fit_is_refused(on: On, update: Update, said: str) -> None:
-    async def act(talk: Talk) -> None:
-        with pytest.raises(BadRequest, match=said):
-            await talk.transcripts.update(talk.thread, [[update]])
-        for steps in ([], [[]]):
-            with pytest.raises(BadRequest, match="at least one"):
-                await talk.transcripts.update(talk.thread, steps)
-        with pytest.raises(BadRequest, match="no checkpoint"):
-            await talk.transcripts.update(talk.thread, [[Update()]], Checkpoint(checkpoint_id=new_id()))
-        assert await talk.history() == []
-
-    on(act)
-
-
-def test_threads_are_copied_pruned_and_taken_back(on: On) -> None:
-    async def act(talk: Talk) -> None:
-        await talk.run(talk.asked(HI), "one")
-        known = await talk.history()
-        target = ThreadName(thread_id=new_id())
-        await talk.transcripts.copy(talk.thread, target)
-        copied = await talk.transcripts.history(target, limit=10)
-        assert [(state.values, state.checkpoint_id) for state in copied] == [
-            (state.values, state.checkpoint_id) for state in known
-        ]
-        assert {at(state).thread_id for state in copied} == {target.thread_id}
-        mark = await talk.transcripts.mark(talk.thread)
-        await talk.run(talk.asked("again"), "two")
-        await talk.transcripts.rollback(talk.thread, mark)
-        assert await talk.history() == known
-        await talk.transcripts.keep_newest(talk.thread)
-        assert await talk.history() == known[:1]
-        await talk.run(talk.asked("again"), "two")
-        assert await talk.messages() == TWO_TURNS
-
-    on(act)
-
-
-def test_a_new_state_sorts_behind_the_others_though_the_clock_goes_back() -> None:
-    tomorrow = "7fffffff-ffff-7000-8000-00000000000f"
-    assert younger(tomorrow) == "7fffffff-ffff-7000-8000-000000000010"
-    assert younger("") < tomorrow
-
-
-def test_the_end_of_a_run_waits_for_a_store_that_is_away() -> None:
-    class Away(MemoryStore):
-        refusals = 0
-
-        async def put_states(self, states: Any) -> None:
-            if self.refusals:
-                self.refusals -= 1
-                raise Unavailable
-            await super().put_states(states)
-
-    async def act() -> None:
-        store = Away()
-        talk = await Talk(store).open()
-        live = await talk.start(talk.asked(HI))
-        store.refusals = 2
-        await live.agent.say("one")
-        await live.agent.end()
-        await live.execution.done
-        assert store.refusals == 0
-        assert await talk.messages() == [*HUMAN, ("ai", "one")]
-        store.refusals = 1
-        live = await talk.start(talk.asked("again"))
-        assert (await live.execution.done).status is RunStatus.ERROR
-        assert await talk.messages() == [*HUMAN, ("ai", "one")]
-
-    asyncio.run(act())
-
-
-def test_states_of_one_moment_keep_their_order(on: On) -> None:
-    async def act(talk: Talk) -> None:
-        await talk.transcripts.update(talk.thread, [[Update(values=raw([["ai", str(step)]]))] for step in range(50)])
-        steps = [msgspec.json.decode(state.metadata)["step"] for state in await talk.history()]
-        assert steps == list(range(48, -2, -1))
-        saved = await talk.store.get_state("default", talk.thread.thread_id)
-        assert isinstance(saved, SavedState)
-        assert len(msgspec.json.decode(saved.values)["messages"]) == 50
-
-    on(act)
+    talking(act)

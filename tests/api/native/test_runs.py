@@ -8,22 +8,16 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
-from msgspec import Raw
 
 from proxy.api.native import runs as native_runs
-from proxy.events import Completed, Interrupt, Paused, ReasoningDelta, TextDelta, ToolCallDelta, ToolResult
+from proxy.events import Completed, ReasoningDelta, TextDelta, ToolCallDelta, ToolResult
 from proxy.model import new_id
 from proxy.settings import Dialects, NativeDialect
 from proxy.testing import ScriptedRun
-from tests.api.native.wire import MOUNTS, STARTS, events, lines, names, new_thread, on, said
+from tests.api.native.wire import HI, MOUNTS, STARTS, ask, events, lines, new_thread, on, paused, said
 from tests.api.scripted import OTHER, House, visit
 
-HI = {"messages": [{"role": "user", "content": "Hi"}]}
 CREATING = ("", "/stream", "/wait")
-
-
-def ask(house: House, path: str, **fields: Any) -> asyncio.Task[httpx2.Response]:
-    return house.ask(path, **{**STARTS, "input": HI, **fields})
 
 
 @pytest.mark.parametrize("mount", MOUNTS)
@@ -191,6 +185,26 @@ def test_who_waits_for_a_run_that_outlives_the_server_is_not_given_a_wrong_answe
     visit(scene)
 
 
+async def until(read: Any, wanted: str, *, times: int) -> Any:
+    async for line in read:
+        yield line
+        times -= line == wanted
+        if not times:
+            return
+
+
+def test_signs_of_life_come_in_the_midst_of_events() -> None:
+    async def scene(house: House) -> None:
+        asked = {**STARTS, "input": HI, "stream_mode": "messages-tuple"}
+        async with house.http.stream("POST", "/runs/stream", json=asked) as answer:
+            talking = asyncio.create_task(talk(await house.started()))
+            seen = [line async for line in until(lines(answer), ": heartbeat", times=3)]
+            talking.cancel()
+            assert sum(line == "event: messages" for line in seen) > 3
+
+    visit(scene, dialects=Dialects(langgraph=NativeDialect(keepalive=0.05)))
+
+
 @pytest.mark.parametrize("mount", MOUNTS)
 def test_who_waits_for_a_run_that_fails_is_told_so_with_200(mount: str) -> None:
     async def scene(house: House) -> None:
@@ -305,167 +319,6 @@ def test_a_batch_is_made_whole_or_not_at_all() -> None:
     visit(scene)
 
 
-@pytest.mark.parametrize("path", ["/threads/{}/runs", "/threads/{}/runs/stream", "/threads/{}/runs/wait", "/runs"])
-def test_r04_one_key_at_the_same_time_makes_one_run(path: str) -> None:
-    async def scene(house: House) -> None:
-        url, key = path.format(new_thread()), {"idempotency-key": "k"}
-        asked = [ask(house, url, headers=key) for _ in range(50)]
-        run = await house.started()
-        await run.say("Hello")
-        await run.end()
-        answers = await asyncio.gather(*asked)
-        assert {answer.status_code for answer in answers} == {200}
-        assert {answer.headers["x-run-id"] for answer in answers} == {run.given.run_id}
-        if path.endswith(("stream", "wait")):
-            assert len({answer.content for answer in answers}) == 1
-            assert b"Hello" in answers[0].content
-        assert house.script()._runs.empty()
-
-    visit(scene)
-
-
-def test_r05_a_key_stands_for_one_request_of_one_tenant() -> None:
-    async def scene(house: House) -> None:
-        key = {"idempotency-key": "k"}
-        first = await ask(house, "/runs", headers=key)
-        for path, fields in (("/runs", {"metadata": {"other": 1}}), ("/runs/stream", {})):
-            other = await ask(house, path, headers=key, **fields)
-            detail = {"detail": "This idempotency key was used for another request."}
-            assert (other.status_code, other.json()) == (409, detail)
-        foreign = await ask(house, "/runs", headers={**key, **OTHER})
-        assert foreign.json()["run_id"] != first.json()["run_id"]
-        await (await house.started()).end()
-        again = await ask(house, "/runs", headers=key)
-        assert again.json()["run_id"] == first.json()["run_id"]
-
-    visit(scene)
-
-
-def test_the_items_of_a_batch_have_keys_of_their_own() -> None:
-    async def scene(house: House) -> None:
-        items = [{"assistant_id": "script"}] * 2
-        answers = [
-            (await house.http.post("/runs/batch", json=items, headers={"idempotency-key": "k"})).json()
-            for _ in range(2)
-        ]
-        ids = [[record["run_id"] for record in records] for records in answers]
-        assert ids[0] == ids[1]
-        assert len(set(ids[0])) == 2
-
-    visit(scene)
-
-
-def test_a_repeated_answer_joins_the_run_that_it_resumed() -> None:
-    async def scene(house: House) -> None:
-        thread = await paused(house)
-        key = {"idempotency-key": "k"}
-        bodies = []
-        for _ in range(2):
-            asked = house.ask(on(thread, "/wait"), assistant_id="script", command={"resume": "yes"}, headers=key)
-            if not bodies:
-                run = await house.started()
-                await run.say("Good")
-                await run.end()
-            bodies.append((await asked).json())
-        assert said(bodies[0])[-1] == "Good"
-        assert bodies[0] == bodies[1]
-
-    visit(scene)
-
-
-@pytest.mark.parametrize("what", CREATING)
-def test_u61_a_refused_run_is_told_which_one_is_in_its_way(what: str) -> None:
-    async def scene(house: House) -> None:
-        thread = new_thread()
-        first = (await ask(house, on(thread))).json()["run_id"]
-        refused = await ask(house, on(thread, what), multitask_strategy="reject")
-        assert (refused.status_code, refused.headers["x-run-id"]) == (409, first)
-        assert first in refused.json()["detail"]
-        assert (await ask(house, on(thread, mount="/api"))).status_code == 409
-
-    visit(scene)
-
-
-def test_u60_runs_wait_for_their_turn_in_order() -> None:
-    async def scene(house: House) -> None:
-        thread = new_thread()
-        asked = ask(house, on(thread, "/wait"), input={"messages": "1"})
-        runs = [await house.started()]
-        later = []
-        for number in ("2", "3"):
-            later.append((await ask(house, on(thread), input={"messages": number})).json())
-        assert [record["status"] for record in later] == ["pending", "pending"]
-        for number in ("1", "2", "3"):
-            run = runs[0] if number == "1" else await house.started()
-            assert run.given.messages[-1].text == number
-            await run.say(f"to {number}")
-            await run.end()
-        assert said((await asked).json()) == ["1", "to 1"]
-        last = await ask(house, on(thread, "/stream"), input=None)
-        assert said(events(last.text)[-1][1]) == ["1", "to 1", "2", "to 2", "3", "to 3"]
-
-    visit(scene)
-
-
-def test_the_stream_of_a_run_that_waits_is_kept_alive_until_it_runs() -> None:
-    async def scene(house: House) -> None:
-        thread = new_thread()
-        await ask(house, on(thread))
-        first = await house.started()
-        async with house.http.stream("POST", on(thread, "/stream"), json={**STARTS, "input": HI}) as answer:
-            read = lines(answer)
-            for _ in range(3):
-                assert await anext(read) == ": heartbeat"
-            await first.end()
-            second = await house.started()
-            assert answer.headers["x-run-id"] == second.given.run_id
-            await second.end()
-            assert "event: metadata" in [line async for line in read]
-
-    visit(scene, dialects=Dialects(langgraph=NativeDialect(keepalive=0.02)))
-
-
-def test_signs_of_life_come_in_the_midst_of_events() -> None:
-    async def scene(house: House) -> None:
-        asked = {**STARTS, "input": HI, "stream_mode": "messages-tuple"}
-        async with house.http.stream("POST", "/runs/stream", json=asked) as answer:
-            talking = asyncio.create_task(talk(await house.started()))
-            seen = [line async for line in until(lines(answer), ": heartbeat", times=3)]
-            talking.cancel()
-            assert sum(line == "event: messages" for line in seen) > 3
-
-    visit(scene, dialects=Dialects(langgraph=NativeDialect(keepalive=0.05)))
-
-
-async def until(read: Any, wanted: str, *, times: int) -> Any:
-    async for line in read:
-        yield line
-        times -= line == wanted
-        if not times:
-            return
-
-
-@pytest.mark.parametrize("action", ["interrupt", "rollback"])
-def test_a_run_may_push_another_aside(action: str) -> None:
-    async def scene(house: House) -> None:
-        thread = new_thread()
-        asked = ask(house, on(thread, "/stream"), input={"messages": "old"})
-        old = await house.started()
-        await old.say("half")
-        new = ask(house, on(thread, "/wait"), input={"messages": "new"}, multitask_strategy=action)
-        run = await house.started()
-        assert old.cancelled.is_set()
-        left = ["old"] if action == "interrupt" else []
-        assert [message.text for message in run.given.messages] == [*left, "new"]
-        await run.end()
-        assert said((await new).json()) == [*left, "new"]
-        assert "error" not in names((await asked).text)
-        record = await house.http.get(f"/threads/{thread}/runs/{old.given.run_id}")
-        assert record.status_code == (200 if action == "interrupt" else 404)
-
-    visit(scene)
-
-
 @pytest.mark.parametrize("what", ["/stream", "/wait"])
 @pytest.mark.parametrize(("mount", "asked", "ends"), [("", "cancel", True), ("", None, False), ("/api", None, True)])
 def test_leaving_ends_the_run_where_that_was_asked_for(what: str, mount: str, asked: str | None, ends: bool) -> None:
@@ -502,37 +355,6 @@ def test_who_only_joined_a_run_does_not_end_it_by_leaving() -> None:
         assert (await first).content == (await second).content
 
     visit(scene)
-
-
-def test_a_run_may_be_delayed() -> None:
-    async def scene(house: House) -> None:
-        thread = new_thread()
-        later = (await ask(house, on(thread), after_seconds=3600)).json()
-        assert later["status"] == "pending"
-        now = ask(house, on(thread, "/wait"))
-        run = await house.started()
-        assert run.given.run_id != later["run_id"]
-        await run.end()
-        await now
-        soon = ask(house, "/runs/wait", after_seconds=0.01)
-        run = await house.started()
-        await run.say("late")
-        await run.end()
-        assert said((await soon).json()) == ["Hi", "late"]
-
-    visit(scene)
-
-
-async def paused(house: House, *ids: str) -> str:
-    """A thread that waits with questions of these ids."""
-    thread = new_thread()
-    asked = ask(house, on(thread, "/wait"))
-    run = await house.started()
-    await run.say("Sure?")
-    await run.end(Paused(interrupts=tuple(Interrupt(id=id, value=Raw(b'"ok?"')) for id in ids or ("q",))))
-    told = (await asked).json()["__interrupt__"]
-    assert [question["id"] for question in told] == list(ids or ("q",))
-    return thread
 
 
 def test_an_answer_reaches_the_agent_and_goes_on_from_where_it_asked() -> None:

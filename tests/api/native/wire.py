@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import msgspec
+from msgspec import Raw
 
+from proxy.events import Interrupt, Paused
 from proxy.model import new_id
+from tests.api.scripted import House
 
 STARTS: dict[str, Any] = {"assistant_id": "script", "if_not_exists": "create"}
 MOUNTS = ("", "/api")
+HI = {"messages": [{"role": "user", "content": "Hi"}]}
+
+
+def ask(house: House, path: str, **fields: Any) -> asyncio.Task[httpx2.Response]:
+    return house.ask(path, **{**STARTS, "input": HI, **fields})
 
 
 def on(thread_id: str, what: str = "", mount: str = "") -> str:
@@ -47,3 +56,15 @@ async def lines(answer: httpx2.Response) -> AsyncIterator[str]:
 def said(values: Any) -> list[str]:
     """The texts of a state's messages."""
     return [message["content"] for message in values["messages"]]
+
+
+async def paused(house: House, *ids: str) -> str:
+    """A thread that waits with questions of these ids."""
+    thread = new_thread()
+    asked = ask(house, on(thread, "/wait"))
+    run = await house.started()
+    await run.say("Sure?")
+    await run.end(Paused(interrupts=tuple(Interrupt(id=id, value=Raw(b'"ok?"')) for id in ids or ("q",))))
+    told = (await asked).json()["__interrupt__"]
+    assert [question["id"] for question in told] == list(ids or ("q",))
+    return thread
