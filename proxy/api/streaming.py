@@ -18,7 +18,7 @@ from proxy.api.client import JSON, UNBUFFERED, Client, Delivery, Header, Reply
 from proxy.api.pulse import Pulse
 from proxy.errors import Draining, ProxyError, StreamIncomplete
 from proxy.events import Event, Failed, RunStarted
-from proxy.runs.worker import failed
+from proxy.runs.ends import failed
 
 logger = structlog.get_logger(__name__)
 

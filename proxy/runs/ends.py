@@ -1,4 +1,4 @@
-"""What the end of a run amounts to: its record, the questions it leaves open, and how it leaves its thread."""
+"""What the end of a run amounts to: its final event, its record, open questions, and how it leaves its thread."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 
 import msgspec
 
+from proxy.errors import ProxyError
 from proxy.events import Cancelled, Completed, Failed, Final, Paused
 from proxy.model import Fault, Outcome, Pause, Run, RunStatus, ThreadOutcome, ThreadStatus
 from proxy.transcript import Tally, class_of
@@ -13,6 +14,18 @@ from proxy.transcript import Tally, class_of
 INTERRUPTED = Fault(error="UserInterrupt", message="The run was cancelled.")
 ROLLED_BACK = Fault(error="UserRollback", message="The run was cancelled and rolled back.")
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_calls", "content_filter": "refusal"}
+
+
+def failed(error: ProxyError) -> Failed:
+    """The final event that says what this error says, under the name of what it was made from."""
+    return Failed(
+        code=error.code,
+        message=error.message,
+        status=error.status,
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+        kind="" if error.__cause__ is None else type(error.__cause__).__name__,
+    )
 
 
 def ended(run: Run, final: Final, tally: Tally, events: int) -> Run:

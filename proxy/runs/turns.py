@@ -119,12 +119,12 @@ def _fits(pause: Pause, results: dict[str, str], names: dict[str, str]) -> bool:
 def _answer(pause: Pause, results: dict[str, str]) -> Answer:
     return Answer(
         calls={call.call_id: results[call.call_id] for call in pause.calls},
-        interrupts={interrupt.id: _value(results[CALL + interrupt.id]) for interrupt in pause.interrupts},
+        interrupts={interrupt.id: answer_value(results[CALL + interrupt.id]) for interrupt in pause.interrupts},
     )
 
 
-def _value(text: str) -> Raw:
-    """A result as JSON: an object, a list or a truth value as itself, anything else as a string."""
+def answer_value(text: str) -> Raw:
+    """An answer to an interrupt as JSON: an object, a list or a truth value as itself, anything else as a string."""
     value = embedded(text, text)
     return Raw(msgspec.json.encode(value if isinstance(value, (dict, list, bool)) else text))
 

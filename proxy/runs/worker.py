@@ -18,7 +18,7 @@ from proxy.adapter import RunInput
 from proxy.errors import LeaseLost, ProxyError, RunTimeout, Unavailable
 from proxy.events import FINAL, Cancelled, Completed, Event, Failed, Final, TextDelta, Usage
 from proxy.model import Pause, Run, ThreadOutcome
-from proxy.runs.ends import ended, left, pause_of
+from proxy.runs.ends import ended, failed, left, pause_of
 from proxy.runs.keeper import Keeper, NothingToDo
 from proxy.runs.limits import RunBounds
 from proxy.runs.sound import sound
@@ -38,18 +38,6 @@ LEFT = Failed(code="server_shutting_down", message="The run goes on in another p
 """Stands for the end of a run that this process does not end."""
 
 Stream = Callable[[RunInput], AsyncGenerator[Event]]
-
-
-def failed(error: ProxyError) -> Failed:
-    """The final event that says what this error says, under the name of what it was made from."""
-    return Failed(
-        code=error.code,
-        message=error.message,
-        status=error.status,
-        retryable=error.retryable,
-        retry_after=error.retry_after,
-        kind="" if error.__cause__ is None else type(error.__cause__).__name__,
-    )
 
 
 class Execution:

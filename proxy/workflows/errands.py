@@ -1,7 +1,7 @@
 """Child runs: a model or an agent is asked by a run like any other, in a hidden thread.
 
 Limits, costs, cancellation and tools of the agent's own are thus the same as everywhere. A limit on runs under way is
-no failure: the run is made when there is room.
+no failure: the run is made once others have ended.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from msgspec import Raw, Struct
 
 from proxy.adapter import Answer, RunInput
 from proxy.errors import Draining, NotWaiting, ProxyError, TooMany, Unavailable
-from proxy.events import Event, Failed
-from proxy.messages import Message, embedded
+from proxy.events import Event
+from proxy.messages import Message
 from proxy.model import Choices, Pause, Run, new_id
 from proxy.runs.agents import Published
+from proxy.runs.ends import failed
 from proxy.runs.manager import RunManager
 from proxy.runs.order import Order
+from proxy.runs.turns import answer_value
 from proxy.wire.workflow_asks import answered
 from proxy.wire.workflow_parts import Asked
 from proxy.workflows.asks import asked_as, offered, spoken, spoken_tail
@@ -35,7 +37,7 @@ encode = msgspec.json.Encoder().encode
 
 SHORTEST_WAIT = 0.1
 LONGEST_WAIT = 5.0
-"""Seconds between two attempts to make a run where there is no room."""
+"""Seconds between two attempts to make a run while a limit refuses it."""
 
 
 class Errand(Struct, frozen=True, kw_only=True):
@@ -67,30 +69,20 @@ async def carry_out(manager: RunManager, errand: Errand, tell: Tell) -> None:
     except Draining:
         return
     except ProxyError as error:
-        tell([_failed(error)])
+        tell([failed(error)])
         return
     try:
         async with aclosing(manager.follow(run, idle=0)) as batches:
             async for batch in batches:
                 tell([told(entry.event) for entry in batch])
     except ProxyError as error:
-        tell([_failed(error)])
+        tell([failed(error)])
     finally:
         manager.stop(run)
 
 
-def _failed(error: ProxyError) -> Failed:
-    return Failed(
-        code=error.code,
-        message=error.message,
-        status=error.status,
-        retryable=error.retryable,
-        retry_after=error.retry_after,
-    )
-
-
 async def _begun(manager: RunManager, errand: Errand) -> Run:
-    """The child run, once there is room for it. Raises `ProxyError`s but those that waiting cures."""
+    """The child run, once no limit refuses it. Raises `ProxyError`s but those that waiting cures."""
     wait = SHORTEST_WAIT
     order = await order_of(manager, errand)
     while True:
@@ -99,7 +91,7 @@ async def _begun(manager: RunManager, errand: Errand) -> Run:
         except Draining:
             raise
         except (TooMany, Unavailable) as error:
-            logger.info("a node waits for room", run_id=order.input.run_id, error=error.code)
+            logger.info("a node waits for a limit on runs", run_id=order.input.run_id, error=error.code)
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
@@ -166,16 +158,14 @@ def answer_of(talk: Talk, pause: Pause) -> Answer:
     asked = {asked_as(interrupt): interrupt.id for interrupt in talk.interrupts}
     own = {short(call.call_id): call.call_id for call in pause.calls}
     calls = {own.get(name, name): spoken(given) for name, given in talk.answers.items() if name not in asked}
-    values = {asked[name]: _value(spoken(given)) for name, given in talk.answers.items() if name in asked}
+    values = {asked[name]: answer_value(_said(spoken(given))) for name, given in talk.answers.items() if name in asked}
     return Answer(calls=calls, interrupts=values)
 
 
-def _value(output: str) -> Raw:
-    """An answer as JSON: an object, a list or a truth value as itself, anything else as a text."""
+def _said(output: str) -> str:
+    """What the user said, where the output of `user_ask` is in a form of its own."""
     found = answered(Asked(id=".", name="."), output, 0, "")
-    text = output if found is None else found.answer
-    value = embedded(text, text)
-    return Raw(encode(value if isinstance(value, (dict, list, bool)) else text))
+    return output if found is None else found.answer
 
 
 def errand_of(names: dict[str, str], tenant: str, call: Call, talk: Talk | None = None) -> Errand:
