@@ -2,7 +2,7 @@
 
 `talker` does what the last user message says, a line at a time: `say WORD...` says each word; `await NAME` is silent
 until `opened(folder, NAME)`; `wait` is silent for good; `deaf` heeds no cancel from then on; `drip N` says N numbers, a
-piece a turn of the loop; `block SECONDS` keeps the event loop.
+piece a turn of the loop; `block NAME` keeps the event loop until `opened(folder, NAME)`.
 `walker` is a graph of four nodes, `a` to `d`, on a list of what was done. With `gates: ["b"]` in its input the node `b`
 waits for `opened(folder, "b-<thread>")`.
 What happens is written to the file `trace`, one line each: what, name (run or thread), pid.
@@ -89,7 +89,8 @@ async def act(verb: str, rest: str) -> AsyncIterator[str]:
                 yield f"{number} "
                 await asyncio.sleep(0.001)
         case "block":
-            time.sleep(float(rest))
+            while not Path(f"gate-{rest}").exists():
+                time.sleep(0.01)
 
 
 class Walk(TypedDict):

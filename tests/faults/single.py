@@ -65,12 +65,6 @@ class Single(natives.Caller):
         spent = self.process.cpu_times()
         return float(spent.user + spent.system)
 
-    @property
-    def hour(self) -> str:
-        """By the server's clock."""
-        date: str = self.get("/health").headers["date"]
-        return date[17:19]
-
     def kill(self) -> None:
         assert self.server.stop(signal.SIGKILL) == -signal.SIGKILL
 

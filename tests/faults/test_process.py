@@ -23,6 +23,7 @@ import pytest
 from tests.e2e import callers
 from tests.e2e.callers import Caller, address, dialled
 from tests.faults.attacker import KEYS
+from tests.faults.clocks import LIBRARY, clocked, hour
 from tests.faults.natives import one_end
 from tests.faults.single import MEGABYTE, Single, config, limited, served, times
 from tests.waiting import eventually
@@ -30,7 +31,6 @@ from tests.waiting import eventually
 SHORT = "say Hel\npause 0.01\nsay lo"
 TURN = {"assistant_id": "actor", "input": {"messages": SHORT}, "multitask_strategy": "enqueue"}
 ENDS = {"completed": "success", "failed": "error", "cancelled": "interrupted"}
-CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 @pytest.mark.parametrize("turn", range(times(1, 20)))
@@ -187,20 +187,18 @@ def test_p12_a_loop_of_restarts_under_load_loses_nothing_and_leaves_no_run_stuck
         one.well()
 
 
-@pytest.mark.skipif(CLOCK is None, reason="libfaketime is not installed")
+@pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
 @pytest.mark.parametrize("jump", ["+3600", "-3600"])
 def test_p14_a_clock_that_jumps_an_hour_ends_no_run_and_mixes_up_none(tmp_path: Path, jump: str) -> None:
     clock = tmp_path / "clock"
-    clock.write_text("+0")
-    faked = {"FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    with served(tmp_path, env={"LD_PRELOAD": str(CLOCK), **faked}) as one:
+    with served(tmp_path, env=clocked(clock)) as one:
         thread, gate = one.thread(), "jump"
         first = one.say(thread, f"say Hel\ngate {gate}\nsay lo")
         second = one.say(thread, "say two", multitask_strategy="enqueue")
         stream = Caller(one.server, f"say Hel\ngate {gate}\nsay lo").until("Hel")
-        before = one.hour
+        before = hour(one)
         clock.write_text(jump)
-        eventually(lambda: one.hour != before, "another hour")
+        eventually(lambda: hour(one) != before, "another hour")
         third = one.say(thread, "say three", multitask_strategy="enqueue")
         stream.until(": ping", 3)
         callers.open_gate(one.server, gate)
