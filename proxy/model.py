@@ -17,7 +17,7 @@ OnDisconnect = Literal["cancel", "continue"]
 Action = Literal["interrupt", "rollback"]
 """What becomes of a run that is cancelled: its thread stays as it is now, or goes back to what it was before."""
 Strategy = Literal["reject", "enqueue", "interrupt", "rollback"]
-"""What a run does that finds its thread busy: it is refused, it waits, or it cancels what is there (so or so)."""
+"""What becomes of a new run whose thread is busy: refused, made to wait, or run once the others are cancelled so."""
 
 
 class RunStatus(StrEnum):

@@ -38,7 +38,7 @@ CONNECTIONS = {
     "TCP_KEEPCNT": 3,
     "TCP_NOTSENT_LOWAT": 128 * 1024,
 }
-"""In a silence, clients are asked for a sign of life. And the kernel takes no more ahead of a slow reader than these
+"""In a silence, clients are asked for a sign of life. And the kernel buffers no more for a slow reader than these
 bytes: its own choice is megabytes, which hide for long that nobody reads."""
 
 GARBAGE = (10_000, 20, 50)

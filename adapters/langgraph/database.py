@@ -154,8 +154,8 @@ class Database:
             ) from error
 
     async def _prepare(self, make: Callable[[], Awaitable[None]]) -> None:
-        """Asks for the lock again and again: who waited for it in one long statement would in turn hold up the indexes
-        that are made concurrently."""
+        """Asks for the lock again and again: a process that waited for it in one long statement would hold up the
+        indexes that are made concurrently."""
         async with self.connection() as connection:
             await _lock(connection)
             try:

@@ -40,7 +40,7 @@ SHORTEST = 2e-6
 AT = "value #> %s::text[]"
 NOTHING = f"coalesce({AT}, 'null') = 'null'::jsonb"
 WRITER: ContextVar[str | None] = ContextVar("writer", default=None)
-"""Who puts what a batch has; LangGraph's own code lies between the two."""
+"""The owner of the run that puts what a batch has; LangGraph's own code lies between the two."""
 KINDS = {bool: "boolean", int: "number", float: "number"}
 ORDERED = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 

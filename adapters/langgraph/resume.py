@@ -123,7 +123,7 @@ class _Taken:
         self._moved = moved
         self._waiting = [_asked(saver, write) for write in before.writes if write.channel == INTERRUPT]
         self.answers = [write for write in now if write.task_id == NULL_TASK and write.channel == RESUME]
-        """Plain ones, which whoever asks next would take."""
+        """Plain ones, which the next question would take."""
         self.has_updates = any(write.task_id == NULL_TASK and write.channel != RESUME for write in new)
 
     def left_of(self, resume: Any) -> Any:

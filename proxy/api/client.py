@@ -1,4 +1,4 @@
-"""The other end of one request: notices at once that it leaves, and drops it if it takes nothing any more."""
+"""The client of one request: notices at once that it leaves, and drops it if it reads nothing any more."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Client:
         self._gone = True
         self._delivery.on_leave()
         if self._link is not None:
-            # Whoever only closed their own side would else be kept, and be told that the response broke.
+            # A client that only closed its own side would else be kept, and be told that the response broke.
             self._link.abort()
         self._task.cancel()
 
@@ -149,7 +149,7 @@ class Client:
             return
         progress = self._progress()
         if self._seen == progress:
-            logger.info("a client that takes nothing was dropped")
+            logger.info("a client that reads nothing was dropped")
             self._leave()
             return
         self._seen = progress

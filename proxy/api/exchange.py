@@ -15,7 +15,7 @@ from proxy.errors import NotFound, ProxyError
 WORKFLOWS = "/api/v1/"
 """Where the workflow dialect stands, whose clients have a header of their own for the id of a request."""
 _NOBODY = Caller()
-"""Whoever asks for a public path."""
+"""The caller of a public path."""
 _WATCHED = frozenset(
     {
         b"x-request-id",

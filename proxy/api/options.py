@@ -47,7 +47,7 @@ def options_of(request: ChatRequest, headers: Headers, agent: Agent, chat: Chat,
         asked = _filled(asked, _from_headers(headers, limits))
     own = agent.settings
     style = own.keepalive_style or chat.keepalive_style
-    # Who names a request means to ask for it again: the run goes on for the next attempt to join.
+    # A request with an idempotency key may be repeated: the run goes on for the next attempt to join.
     default = "continue" if headers.get(b"idempotency-key") else chat.on_disconnect
     return Options(
         on_disconnect=asked.on_disconnect or ("continue" if asked.background else own.on_disconnect or default),

@@ -25,7 +25,7 @@ class Started:
             self._made.append(run)
 
     def stop(self) -> None:
-        """End what the request made; who only joined has no say."""
+        """End what the request made; a request that only joined a run does not end it."""
         for run in self._made:
             self._manager.stop(run)
 

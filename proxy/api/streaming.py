@@ -31,7 +31,7 @@ class Item(Protocol):
 
 
 PORTION = 64 * 1024
-"""Bytes in one write: who lags has more ready than should be in memory twice."""
+"""Bytes in one write: for a client that lags, more is ready than should be in memory twice."""
 
 T = TypeVar("T", bound=Item)
 T_contra = TypeVar("T_contra", bound=Item, contravariant=True)

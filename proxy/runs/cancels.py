@@ -59,7 +59,7 @@ class Cancels:
         return [other for other in await self._store.find(query) if other.turn_id == run.turn_id]
 
     async def one(self, run: Run, action: Action) -> Run | None:
-        """Cancel one run, whoever has it; its record then. None if there is none any more."""
+        """Cancel one run, whichever process owns it; returns its record then, None if the run is gone."""
         execution = self._live.get(run.run_id)
         if execution is None:
             return await self._elsewhere(run, action)
@@ -76,14 +76,14 @@ class Cancels:
         known = await self._store.ask_cancel(run.tenant, run.run_id, action)
         if known is None or known.status is not RunStatus.PENDING:
             return known
-        # Read before it is taken: where that fails it goes on waiting, for whoever comes first to end it.
+        # Read before the run is taken: if this fails, the run still waits, and any process may end it.
         former = await self._live.former(known)
         taken = await self._store.take(run.tenant, run.run_id)
         if taken is not None and self._live.owns(taken):
             if taken.attempt != known.attempt:
                 former = await self._live.former(taken)
             return await self._end(taken, known.cancel or action, former)
-        with suppress(TimeoutError, NotFound):  # who has taken it meanwhile ends it at once
+        with suppress(TimeoutError, NotFound):  # the process that has taken it meanwhile ends it at once
             async with asyncio.timeout(PATIENCE):
                 return await end_of(self._store, self._live, run)
         return await self._store.get(run.tenant, run.run_id)

@@ -1,7 +1,7 @@
-"""Crons: runs that are made on a schedule. Records are changed here, and here is who waits for their times.
+"""Crons: runs that are made on a schedule. Their records are changed here, and the scheduler waits for their times.
 
-A cron is moved on to its next time before its run is made, and only by whoever still finds it as it was: so each time
-makes one run, whatever goes wrong and however many look. Times that passed while no server was up make one run
+A cron is moved on to its next time before its run is made, and only by a process that still finds it as it was: so each
+time makes one run, whatever goes wrong and however many look. Times that passed while no server was up make one run
 together.
 """
 

@@ -82,7 +82,7 @@ class Deliveries:
             self._chores.add(self._fetch())
 
     async def _fetch(self) -> None:
-        """Take from the store what there is room for."""
+        """Take as many from the store as may be in hand."""
         self._behind = True
         waiting = await self._store.calling(limit=self._most)
         self._behind = len(waiting) == self._most

@@ -42,7 +42,7 @@ class States:
         return await before(run, self._store, self._teller)
 
     def keeper(self, run: Run, asked: RunInput, agent: Agent, read: Read) -> Keeper | None:
-        """Who looks after the thread of a run; nobody where it is hidden and the agent takes its input as it is."""
+        """The keeper of a run's thread; None where the thread is hidden and the agent takes its input as it is."""
         if agent.adapter.threads is not None:
             return None if run.temporary else StateKeeper(agent.adapter.threads, run, self._store)
         if run.temporary and asked.native is None:

@@ -1,4 +1,4 @@
-"""Waiting for the end of a run, whoever has it."""
+"""Waiting for the end of a run, whichever process owns it."""
 
 from __future__ import annotations
 

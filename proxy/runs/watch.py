@@ -1,4 +1,4 @@
-"""Who wants to know of each run that is made on a thread, by whatever process."""
+"""Listeners of threads: they are told of each run that is made there, by whatever process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = structlog.get_logger(__name__)
 
 
 class Listener:
-    """One who wants to know of the runs of a thread; each is told of once."""
+    """A listener to one thread; it is told of each run once."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[Run | None] = asyncio.Queue()

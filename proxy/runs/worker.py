@@ -66,11 +66,11 @@ class Execution:
         self._verdict: Final | None = None
         self._begun = False
         self._decided = False
-        """The agent has let go, was abandoned or never began: what the run ends in is certain."""
+        """The agent has stopped, was abandoned or never began: what the run ends in is certain."""
         self._settling = False
         self._task: asyncio.Task[None] | None = None
         self._settler: asyncio.Task[None] | None = None
-        """Sees to the end where the agent does not let go."""
+        """The task that ends the run where the agent does not stop, or another process has it now."""
         self._watch: asyncio.TimerHandle | None = None
         self._grace: asyncio.TimerHandle | None = None
 
@@ -154,8 +154,8 @@ class Execution:
         await self._end(self._verdict or sound(final)[0])
 
     async def _end(self, final: Final) -> None:
-        """The agent has let go or is abandoned: look after the thread, then write the end. Only the first call counts,
-        for the thread of an agent that lets go later may belong to another run by then."""
+        """The agent has stopped or is abandoned: look after the thread, then write the end. Only the first call counts,
+        for the thread of an agent that stops later may belong to another run by then."""
         if self._decided:
             return
         self._decided = True

@@ -162,8 +162,8 @@ class ThreadStore(Protocol):
     """Threads that callers know. Hidden ones, of runs that nobody comes back to, have no record."""
 
     def hold(self, tenant: str, thread_id: str) -> AbstractAsyncContextManager[None]:
-        """The thread's one slot, for something else than a run: until it is let go, no process makes a run on the
-        thread, starts one that waits, or holds it too. Whoever comes second waits. What runs already goes on."""
+        """Lock the thread for something else than a run: until it is released, no process makes a run on the thread,
+        starts one that waits, or holds it too; others wait. A run that is under way goes on."""
         ...
 
     async def insert_thread(self, thread: Thread, *, if_exists: Literal["raise", "do_nothing"] = "raise") -> Thread:
@@ -236,5 +236,5 @@ class Store(
         ...
 
     async def close(self) -> None:
-        """Write what is queued and let go."""
+        """Write what is queued, and release connections and files."""
         ...

@@ -1,4 +1,4 @@
-"""Who comes next where many wait: a tenant with many runs does not keep the others waiting."""
+"""Which of many waiting runs come next: a tenant with many runs does not keep the others waiting."""
 
 from __future__ import annotations
 

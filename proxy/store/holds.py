@@ -12,7 +12,7 @@ Key = tuple[str, str]
 
 
 class Holds:
-    """The locks of all threads. One that nobody has or waits for is gone, and costs nothing."""
+    """The locks of all threads. One that is neither held nor waited for is gone, and costs nothing."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -20,7 +20,7 @@ class Holds:
         """Threads of which no run may start."""
 
     def __len__(self) -> int:
-        """How many locks are had or waited for."""
+        """How many locks are held or waited for."""
         return len(self._locks)
 
     def of(self, key: Key) -> asyncio.Lock:
@@ -32,7 +32,7 @@ class Holds:
 
     @asynccontextmanager
     async def hold(self, key: Key) -> AsyncIterator[None]:
-        """Have the thread, within this process."""
+        """Hold the thread, within this process."""
         async with self.of(key):
             self.held.add(key)
             try:

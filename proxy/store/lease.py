@@ -1,4 +1,4 @@
-"""The right of this process to the runs that it owns: who holds it writes and shows, nobody else does."""
+"""The lease of this process on the runs that it owns: only while it holds, the process writes and shows their logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxy.model import new_id
 
 
 class Lease:
-    """Held until `deadline`, which each renewal moves on; that of a store which nobody shares never runs out.
+    """Held until `deadline`, which each renewal moves on; in a store of one process it never runs out.
 
     Past its deadline the process buffers what its runs say and shows nothing, until it has renewed or has learned
     that its runs were taken. All of it is for the loop's thread, but for `owner`.

@@ -1,6 +1,6 @@
-"""What has just happened, told to whoever wants to know, in this process and in all that share the store.
+"""What has just happened, told to listeners in this process and in all that share the store.
 
-A signal is a hint. Losing one costs time and never truth, since whoever listens also looks by itself now and then.
+A signal is a hint. Losing one costs time and never truth, since every listener also looks by itself now and then.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from proxy.testing.runs import TRIAL, Promise, heard, names, new_run, settled, u
 
 
 async def the_oldest_run_that_waits_is_claimed_first(store: Store) -> None:
-    """Whoever claims gets so many runs, the oldest first; they are running then, and its own, and
-    nobody gets them again."""
+    """A claim gives that many runs, the oldest first; they are running then and owned by the process, and are not
+    given again."""
     made = [await store.insert(waiting_run()) for _ in range(5)]
     assert {(run.status, run.owner) for run in made} == {(RunStatus.PENDING, None)}
     claimed = await store.claim(TRIAL, limit=3)

@@ -28,7 +28,7 @@ AHEAD = 10_000
 
 
 async def a_run_is_followed_from_another_process(here: Store, there: Store) -> None:
-    """Who follows a run that another process has sees its entries as they come, and its end."""
+    """A follower of a run that another process owns sees its entries as they come, and its end."""
     run = await here.insert(new_run())
     log = here.begin(run, inserted=True)
     async with aclosing(there.follow(run.run_id)) as batches:
@@ -45,7 +45,7 @@ async def a_run_is_followed_from_another_process(here: Store, there: Store) -> N
 
 
 async def a_run_that_waits_is_followed_wherever_it_begins(here: Store, there: Store) -> None:
-    """Who follows a run that waits sees it begin, in this process or in another."""
+    """A follower of a run that waits sees it begin, in this process or in another."""
     for owner in (here, there):
         run = await here.insert(new_run(status=RunStatus.PENDING))
         readers = [asyncio.ensure_future(followed(store, run.run_id)) for store in (here, there)]
@@ -93,7 +93,7 @@ async def who_reconnects_anywhere_misses_nothing(here: Store, there: Store) -> N
 
 
 async def joining_elsewhere_at_the_end_sees_the_end(here: Store, there: Store) -> None:
-    """Whoever begins to follow a run in another process at the very moment of its end sees the end."""
+    """A follower that comes, in another process, at the very moment of a run's end sees the end."""
     for number in range(40):
         run = await here.insert(new_run())
         log = here.begin(run, inserted=True)
@@ -215,7 +215,7 @@ async def followers_are_let_go(here: Store, there: Store) -> None:
 
 
 async def workflow_events_are_followed_from_another_process(here: Store, there: Store) -> None:
-    """Who follows a workflow run that another process drives sees its events as they come, and its end."""
+    """A follower of a workflow run that another process owns sees its events as they come, and its end."""
     run = await workflows.started(here, "run_started")
     reader = asyncio.ensure_future(workflows.followed(there, run))
     for _ in range(3):

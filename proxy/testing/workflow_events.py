@@ -67,7 +67,7 @@ async def a_follower_ends_where_it_is_told(store: Store) -> None:
 
 
 async def a_silent_follower_is_told(store: Store) -> None:
-    """After its idle time it gets an empty list; and all end when they are let go."""
+    """After its idle time it gets an empty list; and all followers end when they are released."""
     run = await started(store, "a")
     asked = EventQuery(tenant=TENANT, run_id=run.run_id)
     async with aclosing(store.follow_events(asked, idle=0.01)) as batches:

@@ -1,4 +1,4 @@
-"""The answer to who waits for a run on LangGraph's wire: its last values, what it asks, or why it failed."""
+"""The answer to a client that waits for a run on LangGraph's wire: its last values, what it asks, or why it failed."""
 
 from __future__ import annotations
 

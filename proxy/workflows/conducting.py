@@ -143,13 +143,13 @@ class Conducting:
             conductor.close()
 
     def leave(self) -> None:
-        """Begin no more, and let go of each run as soon as nothing is asked for it."""
+        """Begin no more, and release each run as soon as nothing is asked for it."""
         self.closed = True
         for conductor in self._conductors.values():
             conductor.leave()
 
     async def close(self) -> None:
-        """Let go of all runs now."""
+        """Release all runs now."""
         self.closed = True
         for conductor in self._conductors.values():
             conductor.close()

@@ -1,7 +1,7 @@
 """One workflow run under way: carries out what its schedule decides, and is the only writer of its log.
 
 All that happens to the run arrives as notes, which one task reads in turn. What follows from them is stored together,
-and done and seen only then; pieces of text may wait a little for others. When the server goes down the log stays
+and acted on and shown only then; pieces of text may wait a little for others. When the server goes down the log stays
 without an end, and the next server goes on.
 """
 

@@ -25,7 +25,7 @@ class Mount(Struct, frozen=True, kw_only=True):
     """A stream that is joined without a `Last-Event-ID` begins at the oldest entry that is kept; else with what comes
     next."""
     wraps_errors: bool = True
-    """Who waits for a run that fails gets `{"__error__": ...}`, else `{"status", "error"}`."""
+    """A client that waits for a run which fails gets `{"__error__": ...}`, else `{"status", "error"}`."""
     waited_cancel: int = 200
     """Status of a cancel that waited for the end."""
     late_cancel: int = 404

@@ -165,7 +165,7 @@ class Orders:
     def _choices(self, asked: Asked, resolved: ResolvedAssistant, modes: frozenset[str]) -> Choices:
         body, defaults = asked.body, self._mount.settings
         names = ((name.lower(), name.lower().encode()) for name in defaults.forward_headers)
-        # Who names a request means to ask for it again: the run goes on for the next attempt to join.
+        # A request with an idempotency key may be repeated: the run goes on for the next attempt to join.
         on_disconnect = "continue" if asked.key else defaults.on_disconnect
         return Choices(
             metadata=resolved.metadata,

@@ -33,7 +33,7 @@ from proxy.wire.protocol import Chronicle, ProtocolStream
 from proxy.wire.thread_stream import Place, Told
 
 REPLAYED = 20
-"""Runs that are replayed to who names no number: a thread's state says what came of those before."""
+"""Runs that are replayed to a listener that names no number: a thread's state says what came of those before."""
 SLACK = 60
 """Seconds by which the record of a run's end may be off the event of it."""
 _SECOND = 1_000_000

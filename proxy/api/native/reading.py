@@ -141,5 +141,5 @@ class Reading:
         return self._wire.failure(failed)
 
     def end(self) -> bytes:
-        """Who was cut off gets nothing, and comes back."""
+        """A reader that was cut off gets no end, and comes back."""
         return b"" if self._cut else self._untold + self._wire.end()

@@ -34,7 +34,7 @@ from proxy.wire.runs_body import RunCreate
 
 encode = msgspec.json.Encoder().encode
 WAITED = 5.0
-"""Seconds of silence after which who waits for a run gets a newline."""
+"""Seconds of silence after which a client that waits for a run gets a newline."""
 
 
 class StrictRun(RunCreate, frozen=True, kw_only=True, forbid_unknown_fields=True):

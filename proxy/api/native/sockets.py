@@ -208,7 +208,7 @@ class Conversation:
         await self._socket.close(code)
 
     def _leave(self) -> None:
-        """Nothing more can be said to this client, not even that: whoever waits for its commands is to end."""
+        """Nothing more can be said to this client: the task that waits for its commands is to end."""
         self._gone = True
         if self._task is not None:
             self._task.cancel()

@@ -130,7 +130,7 @@ class Line:
         self._begun.put_nowait(END)
 
     async def _await(self, stop: Stop) -> None:
-        """A run that waits: its turn has come with its first entry, or with what who follows it is to be told."""
+        """A run that waits: its turn has come with its first entry, or with an error for its follower."""
         while True:
             try:
                 async with aclosing(self._manager.follow(stop.run, idle=0)) as batches:

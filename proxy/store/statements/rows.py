@@ -29,6 +29,6 @@ def named(names: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
 
 
 def gone(me: str) -> ColumnElement[bool]:
-    """It is a process's that is none any more. In a store that nobody shares, that is any other than this."""
+    """Its owner has no row in `servers` any more. In a store of one process, that is any owner but this."""
     alive = select(servers.c.server_id).where(servers.c.server_id == RUN.owner).exists()
     return (RUN.owner != me) & ~alive
