@@ -179,7 +179,8 @@ class Reaper:
         if strays:
             logger.warning("this process has runs that it knows nothing of", count=len(strays))
             found = await self._store.take_lost(limit=MOST, strays=strays[:MOST])
-        await self._see_to([lost.run for lost in found], LOST)
+        # One may have begun after all: the writer had still been waiting for the answer that handed it out.
+        await self._see_to([lost.run for lost in found if not self._knows(lost.run.run_id)], LOST)
 
     def _knows(self, run_id: str) -> bool:
         return self._live.has(run_id) or self._claims.returns(run_id) or run_id in self._doomed

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.adapter import RunInput
 from proxy.errors import Unavailable
-from proxy.events import Entry, Failed, Final
+from proxy.events import Completed, Entry, Failed, Final, RunStarted, TextDelta
 from proxy.model import Choices, Run, RunStatus, new_id
 from proxy.runs import live, takeover
 from proxy.runs.agents import Agent, Agents
@@ -241,6 +241,40 @@ def test_each_of_several_claims_on_its_way_is_another(fleet: Fleet) -> None:
             agent = await here.agents["steady"].started()
             assert (agent.given.run_id, agent.given.attempt) == (run.run_id, 1)
             assert not any(taken)
+
+    play(scene)
+
+
+def test_a_claim_that_is_heard_at_the_last_moment_counts(fleet: Fleet) -> None:
+    """A run that begins while it is being taken for lost goes on here, and nowhere else."""
+
+    async def scene() -> None:
+        async with fleet.node("worker") as there, fleet.node() as here:
+            claim, take, gate = there.store.claim, there.store.take_lost, asyncio.Event()
+            begun: list[Any] = []
+
+            async def slow(agents: Collection[str], *, limit: int) -> list[Run]:
+                runs = await claim(agents, limit=limit)
+                if runs:
+                    await gate.wait()
+                return runs
+
+            async def late(*, limit: int, strays: Collection[Run] = ()) -> list[Lost]:
+                lost = await take(limit=limit, strays=strays)
+                if strays:
+                    gate.set()
+                    begun.append(await there.agents["steady"].started())
+                return lost
+
+            there.store.claim, there.store.take_lost = slow, late  # type: ignore[method-assign]
+            run = await here.start("steady", thread=THREAD, background=True)
+            reading = asyncio.create_task(here.events(run))
+            await gate.wait()
+            await looks(there, 3)
+            [agent] = begun
+            await agent.say("once")
+            await agent.end()
+            assert [type(event) for event in await reading] == [RunStarted, TextDelta, Completed]
 
     play(scene)
 
