@@ -31,6 +31,8 @@ REDIS = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 LIVE = {"postgres": "", "redis": REDIS}
 """What logs go over: PostgreSQL alone, or Redis too."""
 URL = re.compile(r"http://\S+")
+START = 180.0
+"""Seconds that a process may need until it is up, on a machine that has much else to do."""
 LEASE = 1.5
 """Seconds; ten times shorter than the default, and so is all that follows from it."""
 
@@ -86,14 +88,14 @@ class Fleet:
     def server(self, *more: str, env: dict[str, str] | None = None) -> Node:
         """Another `runwire serve`, which answers."""
         node = self._spawn(["serve", "--port", "0", *more], env)
-        node.url = eventually(lambda: self._url(node), "the server's address")
+        node.url = eventually(lambda: self._url(node), "the server's address", within=START)
         return node
 
     def worker(self, *more: str, env: dict[str, str] | None = None) -> Node:
         """Another `runwire worker`, which is seen by the others."""
         before = self.workers
         node = self._spawn(["worker", *more], env)
-        eventually(lambda: self._up(node) and self.workers > before, "the worker")
+        eventually(lambda: self._up(node) and self.workers > before, "the worker", within=START)
         return node
 
     @property

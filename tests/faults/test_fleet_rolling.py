@@ -16,11 +16,12 @@ import openai
 
 from tests.e2e.callers import KEY
 from tests.faults.fleet import Fleet, Node, fleet
-from tests.faults.fleet_agents import config
-from tests.faults.natives import Caller, one_end
+from tests.faults.fleet_agents import config, opened, traced
+from tests.faults.natives import Caller, Event, events_of, one_end
 from tests.waiting import eventually
 
 STREAMS = 100
+WATCHERS = 8
 
 
 class Balancer:
@@ -114,6 +115,73 @@ def test_p13_a_rolling_restart_under_load_costs_no_request(tmp_path: Path) -> No
         for thread, run in runs:
             assert caller.ended(thread, run) == "success", caller.log(run)[-1]
             assert one_end(caller.log(run)) == "completed"
+
+
+class Watcher:
+    """Follows a graph to its end, wherever it goes on: who is cut off comes back to where it was, at another server."""
+
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
+        caller = Caller(balancer.next())
+        self.thread = caller.thread()
+        self.run = caller.run(self.thread, "walker", {"gates": ["b"], "done": []}, stream_mode=["updates"])
+        self.events: list[Event] = []
+        self.returns = 0
+
+    @property
+    def steps(self) -> list[str]:
+        return [next(iter(event.data)) for event in self.events if event.name == "updates"]
+
+    def at(self, folder: Path) -> int | None:
+        """The process that came last to the step in which the run waits."""
+        return next(reversed(traced(folder, "b", self.thread)), None)
+
+    def watch(self) -> None:
+        while "d" not in self.steps:
+            with suppress(httpx2.HTTPError), Caller(self._balancer.next()).http as http:
+                self._read(http)
+            self.returns += 1
+
+    def _read(self, http: httpx2.Client) -> None:
+        last = next((event.id for event in reversed(self.events) if event.id), "-1")
+        path = f"/threads/{self.thread}/runs/{self.run}/stream"
+        with http.stream("GET", path, headers={"last-event-id": last}) as reply:
+            if reply.status_code == 503:  # it was told to end in this moment
+                return
+            assert reply.status_code == 200, reply.read()
+            text = ""
+            for piece in reply.iter_text():
+                text += piece
+                whole, ends, text = text.rpartition("\r\n\r\n")
+                self.events += events_of(whole + ends)
+
+
+def test_p13_resumable_streams_come_to_their_end_over_a_rolling_restart(tmp_path: Path) -> None:
+    """Each reader sees each step once, though both servers that it could have read at are gone by the end."""
+    changed = config()
+    changed["server"]["drain"] = 0.5
+    with fleet(tmp_path, changed) as house:
+        nodes = [house.server(), house.server()]
+        balancer = Balancer(*nodes)
+        watchers = [Watcher(balancer) for _ in range(WATCHERS)]
+        with ThreadPoolExecutor(WATCHERS) as pool:
+            jobs = [pool.submit(watcher.watch) for watcher in watchers]
+            try:
+                eventually(lambda: all(watcher.steps for watcher in watchers), "the first step of all")
+                for node in nodes:
+                    replaced(house, balancer, node)
+                new = {node.pid for node in balancer.nodes}
+                eventually(lambda: {watcher.at(tmp_path) for watcher in watchers} <= new, "all runs at the new servers")
+            finally:
+                for watcher in watchers:
+                    opened(tmp_path, f"b-{watcher.thread}")
+            for job in jobs:
+                job.result()
+        caller = Caller(balancer.next())
+        for watcher in watchers:
+            assert watcher.steps == [*"abcd"]
+            assert watcher.returns > 1, "it was cut off, and came back"
+            assert one_end(caller.log(watcher.run)) == "completed"
 
 
 def test_p07_each_of_many_streams_gets_its_end_at_a_shutdown(tmp_path: Path) -> None:
