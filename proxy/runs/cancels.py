@@ -45,13 +45,16 @@ class Cancels:
     async def cancel(self, runs: Sequence[Run], action: Action) -> list[Run]:
         """Cancel those of the runs that have not ended, or what is under way of their turn; return their records then.
 
-        If nothing is, the runs are returned as they ended.
+        If nothing is, the runs are returned as they ended. Raises `NotFound` if all were deleted meanwhile.
         """
         open_runs = [run for run in runs if not run.ended] or await self._of_turn(runs[0])
         if not open_runs:
             return list(runs)
         found = await asyncio.gather(*(self.one(run, action) for run in open_runs))
-        return [run for run in found if run is not None]
+        there = [run for run in found if run is not None]
+        if not there:
+            raise NotFound(f"There is no run `{runs[0].run_id}`.")
+        return there
 
     async def _of_turn(self, run: Run) -> list[Run]:
         """The runs under way of the turn that a run belongs to."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+import msgspec
 import pytest
 
 from proxy.adapter import RunInput
 from proxy.errors import Busy, Conflict, Draining, NotFound, NotWaiting, TooMany, Unavailable
 from proxy.events import Cancelled, Completed, Event, Failed, Paused, TextDelta
-from proxy.model import Choices, Idempotency, Run, RunStatus
+from proxy.model import ACTIVE, Action, Choices, Idempotency, Run, RunStatus
 from proxy.settings import Limits, Retention, Runs
 from proxy.store.memory.store import MemoryStore
 from proxy.testing import Script
@@ -156,6 +157,25 @@ def test_deleting_a_running_run_stops_it_first() -> None:
             assert agent.cancelled.is_set()
             with pytest.raises(NotFound):
                 await here.manager.get("default", run.run_id)
+
+    asyncio.run(main())
+
+
+def test_a_run_that_is_deleted_while_it_is_cancelled_is_not_found() -> None:
+    class Raced(MemoryStore):
+        async def ask_cancel(self, tenant: str, run_id: str, action: Action) -> Run | None:
+            """As where another process ends and deletes the run just before."""
+            known = await self.get(tenant, run_id)
+            assert known is not None
+            await self.transition(msgspec.structs.replace(known, status=RunStatus.CANCELLED), frm=ACTIVE)
+            assert await self.delete(tenant, run_id)
+            return await super().ask_cancel(tenant, run_id, action)
+
+    async def main() -> None:
+        async with house(Scenario(answer), store=Raced()) as here:
+            run = await here.start(thread="t", delay=3600.0)
+            with pytest.raises(NotFound):
+                await here.manager.cancel(run.tenant, run.run_id)
 
     asyncio.run(main())
 
