@@ -22,6 +22,7 @@ logger = structlog.get_logger(__name__)
 READERS = 3
 PATIENCE = 10.0
 """Seconds after which a read is given up."""
+CLOSED = "The store is closed."
 
 
 class Begun(NamedTuple):
@@ -75,6 +76,7 @@ class Reader:
         self._database = database
         self._engine = engine or database.engine(writes=False)
         self._executor = ThreadPoolExecutor(threads, "store-reader")
+        self._closed = False
 
     async def read(self, work: Callable[..., T], *arguments: Any) -> T:
         """`work(connection, *arguments)`. Raises `Unavailable`, and `BadRequest` for what cannot be in the store."""
@@ -85,12 +87,19 @@ class Reader:
         return await self._answer(asyncio.shield(self._begin(work, arguments)), work)
 
     def _begin(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> asyncio.Future[T]:
+        if self._closed:
+            raise Unavailable(CLOSED, retry_after=1)
         return asyncio.get_running_loop().run_in_executor(self._executor, self._run, work, arguments)
 
     async def _answer(self, future: asyncio.Future[T], work: Callable[..., T]) -> T:
         try:
             async with asyncio.timeout(PATIENCE):
                 return await future
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if not self._closed or task is None or task.cancelling():
+                raise
+            raise Unavailable(CLOSED, retry_after=1) from error  # it stood in line, and nobody has cancelled the caller
         except (SQLAlchemyError, TimeoutError) as error:
             refusal = self._database.refusal(error)
             if refusal is None and not isinstance(error, OperationalError | TimeoutError):
@@ -114,5 +123,7 @@ class Reader:
             return work(connection, *arguments)
 
     def close(self) -> None:
+        """What has begun is finished, what waits for its turn is refused."""
+        self._closed = True
         self._executor.shutdown(cancel_futures=True)
         self._engine.dispose()
