@@ -94,7 +94,7 @@ class ChatCompletions:
             for i in range(len(runs))
         ]
         if len(runs) == 1:
-            return EventStream(partial(self._manager.follow, runs[0]), encoders[0], delivery, refuse)
+            return EventStream(partial(self._manager.attend, runs[0]), encoders[0], delivery, refuse)
         wire = GroupEncoder(encoders, include_usage=include_usage)
         return EventStream(partial(merged, self._manager, runs), wire, delivery, refuse)
 
@@ -105,7 +105,7 @@ class ChatCompletions:
         folds = [ChatFold(head, asked.options.shown, index=i, charge=charge) for i in range(len(runs))]
         told = partial(cost_header, folds)
         if len(runs) == 1:
-            return WholeAnswer(partial(self._manager.follow, runs[0]), folds[0], delivery, refuse, told)
+            return WholeAnswer(partial(self._manager.attend, runs[0]), folds[0], delivery, refuse, told)
         return WholeAnswer(partial(merged, self._manager, runs), GroupFold(head, folds), delivery, refuse, told)
 
     def _delivery(self, asked: Asked, started: Started) -> Delivery:

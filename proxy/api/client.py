@@ -73,7 +73,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     blank: bytes = b" "
     """What an answer in one piece gives as a sign of life."""
     on_leave: Callable[[], None]
-    """Called once if the client goes before the end."""
+    """Called if the client goes before the end, or is to be told no more and does not come back."""
+    comes_back: bool = False
+    """Who is told no more asks again for the rest, here or at another server: that is no leaving."""
 
 
 class Client:
@@ -218,6 +220,11 @@ class Client:
     def _put(self, body: bytes) -> None:
         if self._link is not None:
             self._link.write(body)
+
+    def give_up(self) -> None:
+        """The rest cannot be told: nobody waits for it any more, unless the client comes back."""
+        if not self._delivery.comes_back:
+            self._delivery.on_leave()
 
     def cut(self) -> bool:
         """Break the response off, so that nobody takes it for whole. False if the server does not let us."""

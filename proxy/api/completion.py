@@ -58,10 +58,10 @@ def routes(manager: RunManager, settings: Settings) -> list[HTTPRouteHandler]:
         options = asked.options
         shown = msgspec.structs.replace(options.shown, interrupts="text")
         if not said.stream:
-            whole = WholeAnswer(partial(manager.follow, run), CompletionFold(origin, shown), delivery, refuse)
+            whole = WholeAnswer(partial(manager.attend, run), CompletionFold(origin, shown), delivery, refuse)
             return cast(ASGIApp, whole)
         wire = CompletionEncoder(origin, shown, chunk_pings=options.chunk_pings)
-        stream = EventStream(partial(manager.follow, run), wire, delivery, refuse)
+        stream = EventStream(partial(manager.attend, run), wire, delivery, refuse)
         return cast(ASGIApp, stream)
 
     return [complete]

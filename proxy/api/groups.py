@@ -33,7 +33,7 @@ async def merged(
 
     async def pump(index: int, run: Run) -> None:
         try:
-            async with aclosing(manager.follow(run, idle=idle, first=first)) as batches:
+            async with aclosing(manager.attend(run, idle=idle, first=first)) as batches:
                 async for batch in batches:
                     if batch or index == min(running):
                         await queue.put((index, batch))

@@ -185,6 +185,7 @@ class EventStream(Generic[T]):
         return True
 
     async def _break(self, client: Client, problem: Failed) -> None:
+        client.give_up()
         if client.started:
             await client.finish(self._wire.failure(problem) + self._wire.end())
         else:
@@ -230,12 +231,14 @@ class WholeAnswer(Generic[T]):
         try:
             return await self._fold_all(client)
         except ProxyError as error:
+            client.give_up()
             # The run goes on elsewhere: an answer that breaks off is asked for again, an error would be taken for it.
             if client.started and isinstance(error, Draining) and client.cut():
                 return None
             return self._refuse(failed(error))
         except Exception:
             logger.exception("an answer broke")
+            client.give_up()
             return self._refuse(Failed(code="internal_error", message="The answer broke."))
 
     def _take(self, item: T) -> bool:

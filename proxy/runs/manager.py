@@ -24,6 +24,7 @@ from proxy.runs.claims import Claims, Post, Room
 from proxy.runs.leases import Leases
 from proxy.runs.live import TAKEOVER, Live
 from proxy.runs.order import Order
+from proxy.runs.readers import Readers
 from proxy.runs.states import States
 from proxy.runs.sweeper import Sweep, Sweeper
 from proxy.runs.takeover import Arrivals, Reaper
@@ -68,6 +69,7 @@ class RunManager:
         self._reaper = Reaper(store, agents, self._live, self._leases, self._claims, attempts=settings.attempts)
         self._admission = Admission(store, agents, self._live, self._cancels, self._leases, settings)
         self.watch = self._admission.watch
+        self._readers = Readers()
         self._work = Chores()
         """What goes on for as long as the process serves."""
 
@@ -173,6 +175,20 @@ class RunManager:
         """See `EventLog.follow`."""
         return self._store.follow(run.run_id, after=after, idle=idle, first=first, sink=sink)
 
+    def attend(
+        self,
+        run: Run,
+        *,
+        idle: float = 15.0,
+        first: float | None = None,
+        sink: Callable[[Entry], bool] | None = None,
+    ) -> AsyncGenerator[list[Entry]]:
+        """As `follow`, for who cannot come back for the rest: a drain waits for such readers as for runs."""
+        batches = self.follow(run, idle=idle, first=first, sink=sink)
+        # A run of this process is waited for itself; where nobody shares the store, no other comes to an end now.
+        elsewhere = self._store.shared and self._live.get(run.run_id) is None
+        return self._readers.counted(batches) if elsewhere else batches
+
     async def wait(self, run: Run) -> Run:
         """The record of the run once it has ended, whoever has it. Raises `NotFound`, and `Draining` if this process
         cannot wait so long."""
@@ -223,18 +239,21 @@ class RunManager:
         return await self._store.pauses(tenant, thread_id, agent=agent, answered=answered)
 
     async def drain(self, seconds: float) -> None:
-        """Take no more work, give running runs that long, then hand them over, or end them as `server_shutting_down`.
+        """Take no more work, give running runs that long, and those who `attend` one of another process; then hand the
+        runs over, or end them as `server_shutting_down`.
 
         Runs that wait go on waiting for the next process; who follows one that this process does not end is told to
         come back.
         """
         self._close()
-        await self._wait_for_runs(seconds)
+        await self._wait_for_runs(seconds, *self._readers.done)
         self.abort()
         await self._wait_for_runs(self._settings.cancel_grace + 1)
 
-    async def _wait_for_runs(self, seconds: float) -> None:
-        if under_way := [execution.done for execution in self._live]:
+    async def _wait_for_runs(self, seconds: float, *readers: asyncio.Future[None]) -> None:
+        runs = [execution.done for execution in self._live]
+        under_way: list[asyncio.Future[None] | asyncio.Future[Run | None]] = [*readers, *runs]
+        if under_way:
             await asyncio.wait(under_way, timeout=seconds)
 
     def _close(self) -> None:

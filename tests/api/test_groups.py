@@ -23,7 +23,7 @@ class Logs:
         self.runs = [Run(run_id=new_id(), thread_id="t", agent="a") for _ in logs]
         self._logs = dict(zip((run.run_id for run in self.runs), logs, strict=True))
 
-    async def follow(self, run: Run, **_: Any) -> AsyncGenerator[list[Entry]]:
+    async def attend(self, run: Run, **_: Any) -> AsyncGenerator[list[Entry]]:
         for batch in self._logs[run.run_id]:
             if isinstance(batch, Exception):
                 raise batch

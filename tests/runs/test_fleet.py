@@ -240,6 +240,27 @@ def test_a_drain_hands_over_what_can_go_on_and_ends_the_rest(fleet: Fleet) -> No
     play(scene)
 
 
+def test_a_drain_waits_for_who_cannot_come_back_and_for_no_other_reader(fleet: Fleet) -> None:
+    async def scene() -> None:
+        async with fleet.node("worker") as worker, fleet.node() as goes, fleet.node() as waits:
+            run = await goes.start("remote")
+            agent = await worker.agents["remote"].started()
+            following, attending = goes.manager.follow(run, idle=0), waits.manager.attend(run, idle=0)
+            for each in (following, attending):
+                assert isinstance((await anext(each))[0].event, RunStarted)
+            await asyncio.wait_for(goes.manager.drain(3600), 20)
+            with pytest.raises(Draining):
+                await anext(following)
+            draining = asyncio.create_task(waits.manager.drain(3600))
+            await agent.say("more")
+            assert [entry.event for entry in await anext(attending)] == [TextDelta(text="more")]
+            await agent.end()
+            assert [entry.event async for batch in attending for entry in batch] == [Completed()]
+            await asyncio.wait_for(draining, 20)
+
+    play(scene)
+
+
 def test_a_run_is_handed_over_as_often_as_processes_are_replaced(fleet: Fleet) -> None:
     async def scene() -> None:
         async with fleet.node() as node:

@@ -156,6 +156,7 @@ class Joins:
             steady=True,
             blank=b"\n",
             on_leave=(lambda: self._rooms.manager.stop(run)) if leaving else (lambda: None),
+            comes_back=True,
         )
 
 

@@ -174,6 +174,7 @@ class Creation:
             steady=True,
             blank=b"\n",
             on_leave=made.started.stop if leaving else lambda: None,
+            comes_back=True,
         )
 
 

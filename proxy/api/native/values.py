@@ -34,7 +34,7 @@ class Source(Struct, frozen=True):
         def taken(entry: Entry) -> bool:
             return ready and sink is not None and sink(entry)
 
-        batches = self.rooms.manager.follow(self.run, idle=idle, first=first, sink=taken)
+        batches = self.rooms.manager.attend(self.run, idle=idle, first=first, sink=taken)
         async with aclosing(batches):
             async for batch in batches:
                 if self.made is not None and batch and not ready:
