@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 
 import msgspec
 
 from proxy.errors import NotWaiting
 from proxy.model import Pause, Run
+from proxy.store.base import MOST_PAUSES
 
 
 class MemoryPauses:
@@ -37,7 +39,7 @@ class MemoryPauses:
         self, tenant: str, thread_id: str | None = None, *, agent: str | None = None, answered: bool = False
     ) -> list[Pause]:
         now = time.time()
-        return [
+        found = (
             pause
             for pause in reversed(self._pauses.values())
             if pause.tenant == tenant
@@ -45,7 +47,8 @@ class MemoryPauses:
             and pause.expires_at > now
             and thread_id in (None, pause.thread_id)
             and agent in (None, pause.agent)
-        ]
+        )
+        return list(islice(found, MOST_PAUSES))
 
     async def drop_pause(self, tenant: str, run_id: str) -> None:
         known = self._pauses.get(run_id)
