@@ -98,7 +98,7 @@ async def _is_written(run: RunInput, given: Any, saver: Saver) -> bool:
     if not isinstance(given, Command):
         return False
     config: RunnableConfig = {"configurable": {"thread_id": run.thread_key}}
-    async for _ in saver.alist(config, filter={"run_id": run.run_id}, limit=1):
+    if [own async for own in saver.alist(config, filter={"run_id": run.run_id}, limit=1)]:
         return True
     found = await saver.aget_tuple({"configurable": {**config["configurable"], "checkpoint_ns": ""}})
     written = [write[1:] for write in (found.pending_writes if found else None) or () if write[0] == NULL_TASK]

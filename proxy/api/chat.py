@@ -56,7 +56,7 @@ class ChatCompletions:
                 started.stop()
 
     async def _start(self, asked: Asked) -> Started:
-        """Make the runs; if one cannot be made, none is left behind."""
+        """Make the runs; if one cannot be made, the others are stopped."""
         agent, tenant, options = asked.published.agent, asked.caller.tenant, asked.options
         turn = await turn_of(self._manager, agent, tenant, options.thread_id, asked.request.messages)
         count = asked.request.n or 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from proxy.wire.workflow_fold import RunFold
 from proxy.workflow_model import WorkflowRun
@@ -38,7 +38,7 @@ class Folds:
 
     @asynccontextmanager
     async def of(self, tenant: str, run_id: str) -> AsyncIterator[tuple[WorkflowRun, RunFold]]:
-        """The log of a run as far as it has come, and the record of that time or later; the fold stands still inside
+        """The log of a run as far as it has come, and the record of that time or later; nobody feeds the fold inside
         of the block. Raises `NotFound`."""
         run = await self._journal.run(tenant, run_id)
         kept = self._kept.setdefault(run_id, Kept())
@@ -52,10 +52,11 @@ class Folds:
         if kept.fold.final is not None:
             return
         query = EventQuery(tenant=run.tenant, run_id=run.run_id, after=kept.fold.seq, wait=False)
-        async for batch in self._journal.follow(query, idle=0):
-            for event in batch:
-                kept.fold.feed(event.body)
-                kept.bytes += 0 if event.type == PIECE else len(event.body)
+        async with aclosing(self._journal.follow(query, idle=0)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    kept.fold.feed(event.body)
+                    kept.bytes += 0 if event.type == PIECE else len(event.body)
 
     def _drop(self) -> None:
         """Forget those that nobody has asked for in the longest time."""

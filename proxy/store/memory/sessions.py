@@ -1,4 +1,4 @@
-"""The sessions of `memory://`; see `proxy.store.workflow` for the contracts."""
+"""The sessions of `memory://`; see `proxy.store.session` for the contracts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Locks between processes that share a store, had until the end of the transaction.
+"""Locks between processes that share a store, held until the end of the transaction.
 
-A store that nobody shares needs none: there they can always be had.
+A store of one process needs none: there every lock is free.
 """
 
 from __future__ import annotations
