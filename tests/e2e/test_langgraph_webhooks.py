@@ -18,7 +18,7 @@ from tests.e2e.test_langgraph_crons import HELLO, calls, client_of, config
 from tests.fakes.receiver import Receiver, hangs, receiving, says
 
 
-def test_a_run_calls_when_it_has_ended_signed_and_with_its_values(tmp_path: Path) -> None:
+def test_r13_a_run_calls_when_it_has_ended_signed_and_with_its_values(tmp_path: Path) -> None:
     async def scene() -> None:
         async with receiving(says(500)) as receiver:
             with serving(tmp_path, config(receiver.port)) as server:
@@ -63,7 +63,7 @@ def test_a_failed_run_says_why(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-def test_a_receiver_that_hangs_holds_no_run_up_and_is_told_after_a_crash(tmp_path: Path) -> None:
+def test_r13_a_receiver_that_hangs_holds_no_run_up_and_is_told_after_a_crash(tmp_path: Path) -> None:
     async def scene() -> None:
         async with receiving(hangs) as receiver:
             with serving(tmp_path, config(receiver.port)) as server:

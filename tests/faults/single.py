@@ -40,7 +40,7 @@ def config(**changes: Any) -> dict[str, Any]:
     base = hasty()
     for name in ("walking", "slow"):
         base["agents"][name] = {"adapter": "langgraph", "options": {"graph": f"{GRAPHS}:{name}"}}
-    for name in ("census", "count", "stuck", "held"):
+    for name in ("census", "count", "stuck", "held", "scoped"):
         base["agents"][name] = {"adapter": "plain", "options": {"function": f"{AGENTS}:{name}"}}
     base["server"] = {"api_keys": [KEY, {"name": "native", "key": KEYS["a"], "tenant": "default"}], "drain": 1.0}
     base["dialects"]["chat"]["send_timeout"] = 60.0

@@ -10,6 +10,8 @@ import time
 from collections.abc import AsyncIterator
 from types import AsyncGeneratorType
 
+import anyio
+
 from adapters.plain import Request
 
 
@@ -53,3 +55,17 @@ async def held(request: Request) -> AsyncIterator[str]:
     while not os.path.exists(request.text):
         await asyncio.sleep(0.01)
     yield "lo"
+
+
+async def scoped(request: Request) -> AsyncIterator[str]:
+    """As `held`, within a task group and a cancel scope, which it leaves in the task that it entered them in."""
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever)
+            with anyio.CancelScope():
+                async for word in held(request):
+                    yield word
+            group.cancel_scope.cancel()
+    finally:
+        with open("closed", "a") as file:
+            file.write(f"{request.run_id}\n")

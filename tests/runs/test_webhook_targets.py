@@ -16,7 +16,7 @@ from tests.runs.callbacks import Bench, attempts_of, play, rewired, told_of
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_never_followed(status: int) -> None:
+def test_r13_a_redirect_is_never_followed(status: int) -> None:
     async def scene() -> None:
         async with (
             receiving() as inside,

@@ -52,7 +52,7 @@ def test_without_a_secret_calls_are_not_signed() -> None:
 
 
 @pytest.mark.parametrize("bad", [says(500), says(503), says(429), says(404), drops], ids=lambda act: act.__qualname__)
-def test_a_call_that_is_not_taken_is_made_again_later_each_time(bad: Act) -> None:
+def test_r13_a_call_that_is_not_taken_is_made_again_later_each_time(bad: Act) -> None:
     async def scene() -> None:
         async with receiving(bad, bad, bad) as receiver:
             bench = Bench(f"127.0.0.1:{receiver.port}", attempts=5)
@@ -75,7 +75,7 @@ def test_a_receiver_that_never_takes_it_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("slow", [hangs, trickles])
-def test_a_receiver_that_does_not_answer_in_time_is_hung_up_on(slow: Act) -> None:
+def test_r13_a_receiver_that_does_not_answer_in_time_is_hung_up_on(slow: Act) -> None:
     async def scene() -> None:
         async with receiving(slow) as receiver:
             bench = Bench(f"127.0.0.1:{receiver.port}", timeout=0.3, attempts=20)
