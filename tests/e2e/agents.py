@@ -3,6 +3,7 @@
 `say WORD...` yields each word; `wait` is silent until cancelled; `pause SECONDS`; `fail`; `usage IN OUT`; `think TEXT`;
 `tool` runs a tool of its own; `client NAME JSON` asks for a tool of the caller's; `length`;
 `flood N` yields N kilobytes; `drip N` a piece a millisecond; `gate NAME` waits for a run that says `open NAME`;
+`file NAME` waits for a file of that name in the server's folder;
 `raise NAME` raises that exception; `spoil` is silent, and fails on being cancelled; `quiet` says nothing;
 with `swallow` in the text the agent swallows every cancel.
 What becomes of each run is written to the file `trace`, one line a step: run, step, time, `mark` of the metadata.
@@ -88,6 +89,9 @@ async def act(verb: str, rest: str) -> AsyncIterator[str | Event]:
             await GATES[rest].wait()
         case "open":
             GATES[rest].set()
+        case "file":
+            while not Path(rest).exists():
+                await asyncio.sleep(0.01)
         case "raise":
             raise CRASHES[rest]
         case "spoil":

@@ -49,12 +49,12 @@ def refuses(server: Server) -> bool:
 
 
 def test_p07_p10_sigterm_gives_a_hundred_streams_their_end(tmp_path: Path) -> None:
-    with serving(tmp_path, config(drain=1.0)) as server:
+    with serving(tmp_path, config(drain=3.0)) as server:
         waiting = [Caller(server, "say Hel\nwait") for _ in range(40)]
         swallowing = [Caller(server, "say Hel\nwait\nswallow") for _ in range(20)]
         blocked = [Caller(server, "", model="blocked") for _ in range(10)]
         whole = [Caller(server, "say Hel\nwait", stream=False, runwire={"keepalive": False}) for _ in range(10)]
-        ending = [Caller(server, "say Hel\npause 0.3\nsay lo") for _ in range(20)]
+        ending = [Caller(server, "say Hel\nfile drain\nsay lo") for _ in range(20)]
         deaf = Caller(server, "flood 8000\nwait", buffer=4096)
         for caller in waiting + swallowing + ending:
             caller.until("Hel")
@@ -64,6 +64,7 @@ def test_p07_p10_sigterm_gives_a_hundred_streams_their_end(tmp_path: Path) -> No
         probe = readiness(server)
         server.process.send_signal(signal.SIGTERM)
         eventually(lambda: status_of(probe) == 503, "readiness to be false")
+        (tmp_path / "drain").touch()
         assert status_of(probe, "POST", "/v1/chat/completions") == 503
         assert status_of(probe, path="/health") == 200
         assert refuses(server)
