@@ -230,10 +230,11 @@ def killed_with_a_log(folder: Path) -> str:
 
 def test_s08_a_torn_end_of_the_journal_is_left_out(tmp_path: Path) -> None:
     run = killed_with_a_log(tmp_path)
-    journal = tmp_path / "runs.db-wal"
-    whole = journal.read_bytes()
+    file, journal = tmp_path / "runs.db", tmp_path / "runs.db-wal"
+    left = file.read_bytes(), journal.read_bytes()
     for cut in (1, 100, 5000):
-        journal.write_bytes(whole[:-cut])
+        file.write_bytes(left[0])
+        journal.write_bytes(left[1][:-cut])
         with served(tmp_path) as one:
             known = callers.fetch(one.server, f"/runs/{run}")[0]
             assert known in (200, 404)
