@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.errors import ProxyError
 from proxy.events import Completed, Entry
@@ -49,6 +50,28 @@ def test_an_accident_in_one_look_is_not_the_last_look() -> None:
         assert reader.seqs == [1, 2]
 
     trial(work, OFTEN)
+
+
+def test_an_outage_of_looks_is_logged_once_and_so_is_its_end() -> None:
+    async def work(table: Table, here: Process, there: Process) -> None:
+        run = new_run()
+        log = there.begin(run)
+        reader = Reader(here, run.run_id)
+        await turns()
+        table.blind = True
+        table.looks.clear()
+        while len(table.looks) < 3:
+            await asyncio.sleep(OFTEN)
+        table.blind = False
+        log.append(word("0"))
+        there.flush(log)
+        await reader.until(1)
+        await log.settle(Completed(), ended(run))
+        await reader.task
+
+    with capture_logs() as told:
+        trial(work, OFTEN)
+    assert [line["log_level"] for line in told if "look" in line["event"]] == ["warning", "info"]
 
 
 def test_who_comes_back_to_a_run_during_a_look_at_it_misses_nothing() -> None:

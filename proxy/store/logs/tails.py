@@ -10,10 +10,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import structlog
+
 from proxy.errors import ProxyError
 from proxy.events import Entry
 from proxy.store.logs.feeds import Tail
 from proxy.store.signals import ANY, Signals, Topic
+
+logger = structlog.get_logger(__name__)
 
 ROUND = 1.0
 """Seconds from one look at all tails to the next."""
@@ -62,6 +66,8 @@ class Tails:
         self._changed: dict[str, None] = {}
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._blind = False
+        """The last look had no answer."""
         self.released = False
         """Who follows a log is to ask another process."""
         if signals is not None:
@@ -145,8 +151,10 @@ class Tails:
         try:
             while self._changed:
                 await self._see()
-        except ProxyError:
-            pass  # the next tick asks again
+        except ProxyError as error:  # the next tick asks again
+            if not self._blind:
+                logger.warning("followed logs cannot be looked at: their readers wait", error=error.code)
+            self._blind = True
         finally:
             self._task = None
 
@@ -164,6 +172,9 @@ class Tails:
         except ProxyError:
             self._changed.update((tail.run_id, None) for tail, _ in asked if self._tails.get(tail.run_id) is tail)
             raise
+        if self._blind:
+            self._blind = False
+            logger.info("followed logs are looked at again")
         for tail, after in asked:
             if self._tails.get(tail.run_id) is tail and not tail.ended:
                 self._take(tail, after, seen.get(tail.run_id, UNKNOWN))
