@@ -165,10 +165,8 @@ class SqliteSaver(AsyncSqliteSaver, DurableSaver):
     async def _since(self, thread_id: str, newest: str) -> tuple[list[Written], frozenset[str]]:
         names = {"thread": thread_id, "newest": newest, "anywhere": False}
         rows = await self._rows(OPEN_WRITES, names)
-        moved = "SELECT DISTINCT checkpoint_ns FROM checkpoints WHERE thread_id = ? AND checkpoint_id > ?"
-        return [Written(*row) for row in rows], frozenset(
-            row[0] for row in await self._rows(moved, (thread_id, newest))
-        )
+        moved = frozenset(row[0] for row in await self._rows(MOVED, {"thread": thread_id, "newest": newest}))
+        return [Written(*row) for row in rows], moved
 
     async def _rows(self, statement: str, values: Any) -> list[Any]:
         async with self.lock:

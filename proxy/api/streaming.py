@@ -38,7 +38,7 @@ T_contra = TypeVar("T_contra", bound=Item, contravariant=True)
 
 
 class Wire(Protocol[T_contra]):
-    """What a stream needs of its format."""
+    """What a stream needs of its format. Knows that and nothing else, and is fed the items in order."""
 
     media_type: str
 
@@ -47,15 +47,21 @@ class Wire(Protocol[T_contra]):
         """The last thing encoded ends the stream."""
         ...
 
-    def encode(self, item: T_contra) -> bytes: ...
+    def encode(self, item: T_contra) -> bytes:
+        """The item's bytes; b"" where this format has no word for it."""
+        ...
 
-    def heartbeat(self) -> bytes: ...
+    def heartbeat(self) -> bytes:
+        """Bytes that keep the connection alive and that no client takes for content."""
+        ...
 
     def failure(self, failed: Failed) -> bytes:
         """An error that is no entry of the log."""
         ...
 
-    def end(self) -> bytes: ...
+    def end(self) -> bytes:
+        """What follows the bytes of the last item."""
+        ...
 
 
 class Fold(Protocol[T_contra]):

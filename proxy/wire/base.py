@@ -1,34 +1,15 @@
-"""What every wire format shares: the encoder port and the framing of server-sent events. No I/O, no framework."""
+"""What wire formats share: the framing of server-sent events. No I/O, no framework.
+
+What a stream needs of its format says `Wire` in `proxy.api.streaming`.
+"""
 
 from __future__ import annotations
-
-from typing import Protocol
-
-from proxy.events import Entry
 
 SSE = "text/event-stream; charset=utf-8"
 PING = b": ping\n"
 """One comment line with one newline: parsers of old clients dispatch an empty event at a blank line."""
 
 _LINE_ENDS = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
-
-
-class Encoder(Protocol):
-    """Knows one wire format and nothing else. Stateful: feed it one run's entries in order, from the first."""
-
-    media_type: str
-
-    def encode(self, entry: Entry) -> bytes:
-        """The entry's bytes; b"" where this wire has no word for it."""
-        ...
-
-    def heartbeat(self) -> bytes:
-        """Bytes that keep the connection alive and that no client takes for content."""
-        ...
-
-    def end(self) -> bytes:
-        """What follows the final entry's bytes."""
-        ...
 
 
 def one_line(json: bytes) -> bytes:

@@ -143,9 +143,6 @@ SOUND = spec(
 )
 
 
-IDLE = {"retry": {"max_attempts": 1}, "stream": False, "stop": []}
-
-
 def shuffled(value: Any, dice: random.Random) -> Any:
     if isinstance(value, dict):
         names = dice.sample(list(value), len(value))

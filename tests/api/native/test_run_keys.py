@@ -9,8 +9,6 @@ import pytest
 from tests.api.native.wire import ask, new_thread, on, paused, said
 from tests.api.scripted import OTHER, House, visit
 
-CREATING = ("", "/stream", "/wait")
-
 
 @pytest.mark.parametrize("path", ["/threads/{}/runs", "/threads/{}/runs/stream", "/threads/{}/runs/wait", "/runs"])
 def test_r04_one_key_at_the_same_time_makes_one_run(path: str) -> None:

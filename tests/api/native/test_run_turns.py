@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.settings import Dialects, NativeDialect
-from tests.api.native.wire import HI, STARTS, ask, events, lines, names, new_thread, on, said
+from tests.api.native.wire import CREATING, HI, STARTS, ask, events, lines, names, new_thread, on, said
 from tests.api.scripted import House, visit
-
-CREATING = ("", "/stream", "/wait")
 
 
 @pytest.mark.parametrize("what", CREATING)

@@ -14,10 +14,8 @@ from proxy.events import Completed, ReasoningDelta, TextDelta, ToolCallDelta, To
 from proxy.model import new_id
 from proxy.settings import Dialects, NativeDialect
 from proxy.testing import ScriptedRun
-from tests.api.native.wire import HI, MOUNTS, STARTS, ask, events, lines, new_thread, on, paused, said
+from tests.api.native.wire import CREATING, HI, MOUNTS, STARTS, ask, events, lines, new_thread, on, paused, said
 from tests.api.scripted import OTHER, House, visit
-
-CREATING = ("", "/stream", "/wait")
 
 
 @pytest.mark.parametrize("mount", MOUNTS)

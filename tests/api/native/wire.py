@@ -16,6 +16,8 @@ from tests.api.scripted import House
 
 STARTS: dict[str, Any] = {"assistant_id": "script", "if_not_exists": "create"}
 MOUNTS = ("", "/api")
+CREATING = ("", "/stream", "/wait")
+"""How the routes end that make a run on a thread."""
 HI = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
