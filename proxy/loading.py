@@ -5,7 +5,6 @@ For adapters, which call it once when they open. Only names from the config may 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from proxy.errors import ConfigError
+from proxy.schema import did_you_mean
 
 
 def load(name: str, *, folder: Path, place: str) -> object:
@@ -48,7 +48,7 @@ def _from_package(source: str, folder: Path, place: str) -> ModuleType:
         missing = error.name or ""
         if missing != source and not source.startswith(missing + "."):
             raise _broken(source, place, error) from error
-        hint = _did_you_mean(missing, _neighbours(missing, folder)) or f"; modules are looked for in {folder.resolve()}"
+        hint = did_you_mean(missing, _neighbours(missing, folder)) or f"; modules are looked for in {folder.resolve()}"
         raise ConfigError(f"{place}: no module `{missing}`{hint}") from error
     except Exception as error:
         raise _broken(source, place, error) from error
@@ -57,7 +57,7 @@ def _from_package(source: str, folder: Path, place: str) -> ModuleType:
 def _from_file(source: str, folder: Path, place: str) -> ModuleType:
     path = (folder / Path(source).expanduser()).resolve()
     if not path.is_file():
-        hint = _did_you_mean(path.name, [found.name for found in path.parent.glob("*.py")])
+        hint = did_you_mean(path.name, [found.name for found in path.parent.glob("*.py")])
         raise ConfigError(f"{place}: no file {path}{hint}")
     name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
@@ -80,7 +80,7 @@ def _attribute(module: ModuleType, source: str, attribute: str, place: str) -> o
     found: object = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            hint = _did_you_mean(part, [known for known in dir(found) if not known.startswith("_")])
+            hint = did_you_mean(part, [known for known in dir(found) if not known.startswith("_")])
             raise ConfigError(f"{place}: `{source}` has no `{attribute}`{hint}")
         found = getattr(found, part)
     return found
@@ -99,8 +99,3 @@ def _neighbours(missing: str, folder: Path) -> Iterable[str]:
     parent, dot, _ = missing.rpartition(".")
     where = list(getattr(sys.modules.get(parent), "__path__", ())) if dot else [str(folder.resolve())]
     return (parent + dot + found.name for found in pkgutil.iter_modules(where))
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""

@@ -32,7 +32,7 @@ TABLE = {
     "runs": {*RUNS, *FREE},
     "api": {*SERVED, *FREE, "schema"},
     "workflows": {*RUNS, *FREE, WORKFLOW, "runs", "store.workflow", "store.session", *LOG_WORDS},
-    "loading": {"errors"},
+    "loading": {"errors", "schema"},
     "schema": {"errors"},
     "document": {"errors"},
     "environment": {"errors"},
