@@ -83,8 +83,8 @@ class NotTaken(Exception):
     """A receiver did not take a call; says why, without the URL."""
 
 
-class Door(AnyIOBackend):
-    """The way out: one target, and only to addresses that were checked on this very connection."""
+class CheckedBackend(AnyIOBackend):
+    """Connects to one target, and only at addresses that were checked for this very connection."""
 
     def __init__(self, target: Target, allowed: AllowList, resolve: Resolve) -> None:
         self._target = target
@@ -166,11 +166,11 @@ class Webhooks:
     async def _answer(self, target: Target, headers: dict[str, str], body: bytes) -> int:
         """The status of the answer; the rest of it is not read. A connection is used once."""
         url = URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-        door = Door(target, self._allowed, self._tools.resolve)
+        backend = CheckedBackend(target, self._allowed, self._tools.resolve)
         tls = self._tools.tls if target.scheme == "https" else None
         extensions = {"timeout": {"connect": self._settings.timeout}}
         async with (
-            AsyncHTTPConnection(url.origin, ssl_context=tls, network_backend=door) as connection,
+            AsyncHTTPConnection(url.origin, ssl_context=tls, network_backend=backend) as connection,
             connection.stream(
                 "POST", url, headers=list(headers.items()), content=body, extensions=extensions
             ) as response,

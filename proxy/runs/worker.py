@@ -34,7 +34,7 @@ SET = 1.0
 """Seconds by which the clock must have jumped to have been set."""
 BREATH = 64
 """Events after which the loop gets its turn, though the agent never waits."""
-LEFT = Failed(code="server_shutting_down", message="The run goes on in another process.")
+ELSEWHERE = Failed(code="server_shutting_down", message="The run goes on in another process.")
 """Stands for the end of a run that this process does not end."""
 
 Stream = Callable[[RunInput], AsyncGenerator[Event]]
@@ -110,13 +110,13 @@ class Execution:
 
     def hand_over(self) -> bool:
         """Stop the agent, for the run is to go on in another process. False if its end has been decided."""
-        return self.stop(LEFT)
+        return self.stop(ELSEWHERE)
 
     def lose(self) -> None:
         """The run is another process's: stop the agent, and say and write nothing more."""
         if self.done.done():
             return
-        self._verdict = self._verdict or LEFT
+        self._verdict = self._verdict or ELSEWHERE
         self._decided = self._settling = True
         if self._task is not None and self._begun:
             self._task.cancel()
@@ -161,7 +161,7 @@ class Execution:
         self._decided = True
         if self._grace is not None:
             self._grace.cancel()
-        if final is not LEFT:
+        if final is not ELSEWHERE:
             await self._settle(final, None if self._keeper is None else await self._leave(self._keeper, final))
             return
         if self._keeper is not None:
@@ -281,14 +281,14 @@ class Execution:
     def _look(self) -> None:
         """Both limits of time, by one timer: most runs end before it rings."""
         loop, idle = self._loop, self.bounds.idle_timeout
-        left = self._deadline - loop.time()
-        quiet = min(self.log.last_at + idle - time.time(), idle) if idle else left
+        remaining = self._deadline - loop.time()
+        quiet = min(self.log.last_at + idle - time.time(), idle) if idle else remaining
         drift = time.time() - loop.time()
         if abs(drift - self._drift) > SET:  # what the last entry says of its time means nothing now
-            self._drift, quiet = drift, idle or left
-        if left <= 0:
+            self._drift, quiet = drift, idle or remaining
+        if remaining <= 0:
             self.stop(failed(RunTimeout()))
         elif quiet <= 0:
             self.stop(failed(RunTimeout("The agent was silent for too long.")))
         elif not self._decided:
-            self._watch = loop.call_later(min(left, quiet), self._look)
+            self._watch = loop.call_later(min(remaining, quiet), self._look)
