@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 import redis
+from sqlalchemy.engine import make_url
 
 from proxy.errors import ConfigError
 from proxy.events import Completed, Entry
 from proxy.model import RunStatus
-from proxy.store import connect
+from proxy.store import connect, live
 from proxy.store.base import Store
 from proxy.store.claims import Server
 from proxy.store.event_log import RunLog
+from proxy.store.postgres.store import PostgresStore
 from proxy.store.signals import Topic
 from proxy.testing import STORE_PROMISES, check_store
 from proxy.testing.runs import Promise, ended, followed, new_run, seqs, word
@@ -178,6 +180,28 @@ def test_s05_connections_that_redis_cuts_come_back_and_miss_nothing(postgres: Da
         assert await talk.end() == list(range(1, 122))
 
     trial(postgres, own_redis.url, work)
+
+
+def test_s05_what_redis_carries_and_never_delivers_is_found_in_the_store(
+    postgres: Database, own_redis: RedisServer
+) -> None:
+    """Both processes take it for up, so nobody tells of anything by another way: only the look is left."""
+
+    async def run() -> None:
+        deaf = make_url(postgres.url.replace("postgresql:", "postgresql+psycopg:", 1))
+        here, there = over(postgres, own_redis.url), PostgresStore(deaf, live.connect(own_redis.url, "elsewhere"))
+        for store in (here, there):
+            await store.open()
+        async with asyncio.timeout(30):
+            talk = Talk(here, there)
+            await talk.begin()
+            for _ in range(3):
+                await talk.say(3)
+            assert await talk.end() == list(range(1, 11))
+        for store in (here, there):
+            await store.close()
+
+    asyncio.run(run())
 
 
 def test_redis_may_come_later_than_the_processes(postgres: Database, own_redis: RedisServer) -> None:
