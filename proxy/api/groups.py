@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
-from proxy.errors import ProxyError
 from proxy.events import Entry
 from proxy.model import Run
 from proxy.runs.manager import RunManager
@@ -28,7 +27,7 @@ async def merged(
 
     Raises what following one of them raises.
     """
-    queue: asyncio.Queue[tuple[int, list[Entry]] | ProxyError | None] = asyncio.Queue(maxsize=AHEAD)
+    queue: asyncio.Queue[tuple[int, list[Entry]] | Exception | None] = asyncio.Queue(maxsize=AHEAD)
     running = set(range(len(runs)))
 
     async def pump(index: int, run: Run) -> None:
@@ -37,7 +36,7 @@ async def merged(
                 async for batch in batches:
                     if batch or index == min(running):
                         await queue.put((index, batch))
-        except ProxyError as error:
+        except Exception as error:  # whatever it is: who waits for the queue is told, or would wait for ever
             await queue.put(error)
         running.discard(index)
         await queue.put(None)
@@ -49,7 +48,7 @@ async def merged(
             got = await queue.get()
             if got is None:
                 left -= 1
-            elif isinstance(got, ProxyError):
+            elif isinstance(got, Exception):
                 raise got
             else:
                 yield [Tagged(got[0], entry) for entry in got[1]]

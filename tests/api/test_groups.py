@@ -56,6 +56,7 @@ def test_silences_are_told_after_the_first_run_has_ended_too() -> None:
     assert all_of(Logs([[END]], [[WORD], [], [], [END]], [[], [END]])).count([]) >= 2
 
 
-def test_a_log_that_cannot_be_followed_ends_it_all() -> None:
-    with pytest.raises(LogTrimmed):
-        all_of(Logs([[WORD], [END]], [[WORD], LogTrimmed()]))
+@pytest.mark.parametrize("problem", [LogTrimmed(), RuntimeError("nobody has thought of it")])
+def test_a_log_that_cannot_be_followed_ends_it_all(problem: Exception) -> None:
+    with pytest.raises(type(problem)):
+        all_of(Logs([[WORD], [END]], [[WORD], problem]))
