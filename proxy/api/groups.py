@@ -36,8 +36,9 @@ async def merged(
                 async for batch in batches:
                     if batch or index == min(running):
                         await queue.put((index, batch))
-        except Exception as error:  # whatever it is: who waits for the queue is told, or would wait for ever
-            await queue.put(error)
+        except Exception as error:
+            await queue.put(error)  # or who waits for the queue would wait for ever
+            raise
         running.discard(index)
         await queue.put(None)
 
