@@ -98,7 +98,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     gone_at: float | None = None
     """When it was rolled back: lists leave it out, and its log is readable for a while."""
     webhook: str | None = None
-    """The URL that is still to be told of its end."""
+    """The webhook that is still to be called when it has ended."""
     owner: str | None = None
     """The process that has it under way, or that ended it; None while it waits."""
     attempt: int = 1

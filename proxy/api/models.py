@@ -29,7 +29,7 @@ def routes(agents: Agents) -> list[HTTPRouteHandler]:
 
 
 def card(published: Published, started: int) -> ModelCard:
-    """What is told of a model; one without a date of its own is as old as this server."""
+    """The card of a model; one without a date of its own is as old as this server."""
     agent, model = published.agent, published.model
     settings = agent.settings
     return ModelCard(

@@ -47,7 +47,7 @@ class RunBounds(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def failure(self, error: BaseException, *, native: bool) -> Failed:
-        """What a client is told of an exception that the agent raised; `native` clients are told it unless set off."""
+        """What a client sees of an exception that the agent raised: on the `native` API its text, unless set off."""
         if not (native if self.expose_errors is None else self.expose_errors):
             return Failed(code="internal_error", message="The agent failed.")
         kind, text = type(error).__name__, str(error)

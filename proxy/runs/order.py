@@ -1,4 +1,4 @@
-"""A run to be made, as the manager is told of it."""
+"""The order for a run, which the manager takes."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     delay: float = 0.0
     """Seconds until it may start."""
     webhook: str | None = None
-    """The URL that is told of its end."""
+    """The webhook that is called when it has ended."""

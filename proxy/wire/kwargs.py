@@ -27,7 +27,7 @@ class Kwargs(Struct, frozen=True, kw_only=True):
     interrupt_before: tuple[str, ...] | None
     interrupt_after: tuple[str, ...] | None
     webhook: str | None
-    """The URL that is still to be told of the end."""
+    """The webhook that is still to be called at the end."""
     feedback_keys: None = None
     temporary: bool
     subgraphs: bool

@@ -1,4 +1,4 @@
-"""What others want of the workflow runs of this process, and runs that nobody conducts: told of, and looked for."""
+"""Watches the store for what others want of this process's workflow runs, and for runs that nobody conducts."""
 
 from __future__ import annotations
 
