@@ -270,7 +270,7 @@ class LogTrimmed(ProxyError):
 
 
 class LeaseLost(ProxyError):
-    """The run belongs to another worker now."""
+    """This process lost its lease and takes a new one; ask again."""
 
     status = 503
     code = "unavailable"

@@ -241,6 +241,7 @@ def test_a_process_whose_row_is_gone_writes_nothing_more(postgres: Database) -> 
                 return_exceptions=True,
             )
             assert [type(outcome) for outcome in outcomes] == [LeaseLost] * 4
+            assert {outcome.retry_after for outcome in outcomes} == {1}
             assert lost == [False]
             assert postgres.ask("SELECT count(*) FROM segments") == [(0,)]
             assert postgres.ask("SELECT status FROM runs") == [("running",)]

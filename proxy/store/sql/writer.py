@@ -242,7 +242,7 @@ class Writer:
         began = time.monotonic()
         for op in group:
             if op.owner is not None and op.owner not in owners:
-                op.error = LeaseLost()
+                op.error = LeaseLost(retry_after=1)
         stored = self._insert(connection, group)
         saves: list[Save] = []
         for op in group:
