@@ -78,16 +78,18 @@ class Cluster:
 
     def pause(self) -> None:
         """It keeps its connections and answers nothing."""
-        for process in self._processes():
-            process.send_signal(signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        for process in self._processes():
-            process.send_signal(signal.SIGCONT)
+        self._send(signal.SIGCONT)
 
-    def _processes(self) -> list[psutil.Process]:
+    def _send(self, sent: signal.Signals) -> None:
         postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().splitlines()[0]))
-        return [postmaster, *postmaster.children(recursive=True)]
+        children = postmaster.children(recursive=True)
+        postmaster.send_signal(sent)
+        for child in children:
+            with suppress(psutil.NoSuchProcess):  # it ended with its connection
+                child.send_signal(sent)
 
     def execute(self, query: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
