@@ -85,9 +85,8 @@ class Cluster:
 
     def _send(self, sent: signal.Signals) -> None:
         postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().splitlines()[0]))
-        children = postmaster.children(recursive=True)
         postmaster.send_signal(sent)
-        for child in children:
+        for child in postmaster.children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # it ended with its connection
                 child.send_signal(sent)
 
