@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 from litestar import Request, Response, delete, get, post
@@ -15,21 +14,18 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 from msgspec import Meta
 
-from proxy.api.auth import Caller
 from proxy.api.client import Delivery
 from proxy.api.errors import Dialect, clean, refusing
+from proxy.api.params import ID, converted, query, tenant_of
 from proxy.api.streaming import EventStream
-from proxy.errors import ConfigError, NotFound, Unprocessable
+from proxy.errors import NotFound, Unprocessable
 from proxy.events import Entry, Event
 from proxy.model import Action, Run
 from proxy.runs.manager import RunManager
-from proxy.schema import fit
 from proxy.wire.record import Brief, Group, LogEncoder, Record, brief, group, record
 
 Answer = Response[Record | Brief | Group]
-T = TypeVar("T", bound=msgspec.Struct)
 
-ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 PAGE = 1000
 """Entries that are read from the store at a time."""
 KEEPALIVE = 15.0
@@ -95,29 +91,12 @@ def routes(manager: RunManager, *, keepalive: float = KEEPALIVE, shows_gone: boo
     return [show_run, delete_run, cancel_run, read_log]
 
 
-def tenant_of(request: Request[Any, Any, Any]) -> str:
-    caller: Caller = request.scope["state"]["caller"]
-    return caller.tenant
-
-
 def checked(name: str) -> str:
     """The id of a run or a group, with or without the prefix it has on the chat wire. Raises `Unprocessable`."""
     bare = name.removeprefix("chatcmpl-").lower()
     if not ID.fullmatch(bare):
         raise Unprocessable("The id of a run is a UUID.", param="run_id")
     return bare
-
-
-def query(request: Request[Any, Any, Any], shape: type[T]) -> T:
-    """The query as a struct; what it has no field for is ignored. Raises `Unprocessable` naming the place."""
-    return converted(dict(request.query_params.multi_items()), shape)
-
-
-def converted(given: dict[str, Any], shape: type[T]) -> T:
-    try:
-        return fit(given, shape, "$")
-    except ConfigError as error:
-        raise Unprocessable(f"The query is wrong: {clean(str(error))}.") from error
 
 
 async def cancelled(manager: RunManager, tenant: str, name: str, asked: Cancel) -> Answer:

@@ -42,7 +42,6 @@ NAMES = (
 )
 UNLIMITED = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
 MOUNTS = ("", "/api")
-CREATING = ("runs", "runs/stream", "runs/wait")
 
 
 def config(**changes: Any) -> dict[str, Any]:

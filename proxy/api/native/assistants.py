@@ -13,7 +13,7 @@ from msgspec import Meta, Raw
 from proxy.api.native.bodies import body_of
 from proxy.api.native.paging import paging
 from proxy.api.openapi import BODY
-from proxy.api.runs import query, tenant_of
+from proxy.api.params import query, tenant_of
 from proxy.runs.agents import Agent
 from proxy.runs.assistants import AssistantQuery, Assistants, Revision
 from proxy.settings import RequestLimits

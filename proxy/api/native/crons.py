@@ -19,7 +19,7 @@ from proxy.api.native.honoured import check_honoured
 from proxy.api.native.ids import checked_id
 from proxy.api.native.paging import paging
 from proxy.api.openapi import BODY
-from proxy.api.runs import tenant_of
+from proxy.api.params import tenant_of
 from proxy.errors import NotFound
 from proxy.model import Assistant, Cron, new_id
 from proxy.runs.assistants import Assistants

@@ -21,7 +21,7 @@ from proxy.api.native.queries import many
 from proxy.api.native.reading import Reading, View
 from proxy.api.native.rooms import Rooms
 from proxy.api.native.thread_stream import follow_thread
-from proxy.api.runs import tenant_of
+from proxy.api.params import tenant_of
 from proxy.api.streaming import EventStream
 from proxy.errors import NotFound, Unprocessable
 from proxy.model import Run

@@ -6,7 +6,7 @@ from typing import Any
 
 from litestar import Request
 
-from proxy.api.runs import ID, tenant_of
+from proxy.api.params import ID, tenant_of
 from proxy.errors import NotFound, Unprocessable
 from proxy.runs.threads import ThreadManager
 

@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from proxy.api.native.bodies import body_of
 from proxy.api.openapi import BODY
-from proxy.api.runs import query, tenant_of
+from proxy.api.params import query, tenant_of
 from proxy.errors import Unprocessable
 from proxy.memories import Memory, MemorySearch, Namespace, NamespaceQuery, Opening
 from proxy.settings import RequestLimits

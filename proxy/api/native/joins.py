@@ -21,7 +21,7 @@ from proxy.api.native.queries import many, said_yes
 from proxy.api.native.reading import END, Reading, View
 from proxy.api.native.rooms import Rooms
 from proxy.api.native.values import values_of
-from proxy.api.runs import query
+from proxy.api.params import query
 from proxy.api.streaming import EventStream, WholeAnswer
 from proxy.errors import NotFound, Unprocessable
 from proxy.events import Entry, Failed

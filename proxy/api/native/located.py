@@ -12,7 +12,7 @@ from proxy.api.client import Header
 from proxy.api.native.ids import checked_id
 from proxy.api.native.mounts import Mount
 from proxy.api.native.rooms import Rooms
-from proxy.api.runs import tenant_of
+from proxy.api.params import tenant_of
 from proxy.errors import NotFound
 from proxy.model import Run
 from proxy.runs.manager import RunManager, RunQuery

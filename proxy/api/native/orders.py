@@ -17,7 +17,7 @@ from proxy.api.native.ids import checked_id
 from proxy.api.native.mounts import Mount
 from proxy.api.native.rooms import Rooms
 from proxy.api.options import Headers
-from proxy.api.runs import ID
+from proxy.api.params import ID
 from proxy.errors import BadRequest, NotFound
 from proxy.events import NULL
 from proxy.model import Assistant, Choices, Thread, new_id

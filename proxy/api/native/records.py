@@ -18,7 +18,8 @@ from proxy.api.native.mounts import Mount
 from proxy.api.native.queries import many
 from proxy.api.native.rooms import Rooms
 from proxy.api.openapi import BODY
-from proxy.api.runs import Cancel, log_of, query, tenant_of, window_of
+from proxy.api.params import query, tenant_of
+from proxy.api.runs import Cancel, log_of, window_of
 from proxy.errors import NotCancellable, NotFound, Unprocessable
 from proxy.model import ACTIVE, Action, Run, RunStatus
 from proxy.runs.manager import RunManager, RunQuery

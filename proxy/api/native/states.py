@@ -15,7 +15,7 @@ from proxy.api.native.ids import held_id
 from proxy.api.native.orders import checkpoint_of
 from proxy.api.native.threads import given
 from proxy.api.openapi import BODY
-from proxy.api.runs import query, tenant_of
+from proxy.api.params import query, tenant_of
 from proxy.runs.threads import ThreadManager
 from proxy.settings import RequestLimits
 from proxy.wire.asked import CheckpointRef, Limit

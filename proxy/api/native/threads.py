@@ -16,7 +16,7 @@ from proxy.api.native.bodies import body_of
 from proxy.api.native.ids import held_id
 from proxy.api.native.paging import paging
 from proxy.api.openapi import BODY
-from proxy.api.runs import tenant_of
+from proxy.api.params import tenant_of
 from proxy.errors import Unprocessable
 from proxy.events import NULL
 from proxy.model import Thread, new_id

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from proxy.api.asgi import Receive, Scope, Send
 from proxy.api.client import UNBUFFERED, Client, Delivery
-from proxy.api.runs import tenant_of
+from proxy.api.params import tenant_of
 from proxy.api.streaming import PORTION
 from proxy.api.workflows.asked import id_of, query_of
 from proxy.errors import BadRequest, ProxyError

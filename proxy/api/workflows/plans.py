@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from proxy.api.errors import issues_of
-from proxy.api.runs import tenant_of
+from proxy.api.params import tenant_of
 from proxy.api.workflows.asked import body_of, query_of
 from proxy.settings import RequestLimits
 from proxy.wire.workflow_body import Compiled, Linted, WorkflowIssue

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Raw, Struct
 
-from proxy.api.runs import tenant_of
+from proxy.api.params import tenant_of
 from proxy.api.workflows.asked import id_of, query_of
 from proxy.api.workflows.folds import Folds
 from proxy.errors import BadRequest, NotFound

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from proxy.api.auth import Caller
 from proxy.api.openapi import BODY
-from proxy.api.runs import tenant_of
+from proxy.api.params import tenant_of
 from proxy.api.workflows.asked import body_of, id_of, query_of
 from proxy.errors import BadRequest
 from proxy.model import Idempotency

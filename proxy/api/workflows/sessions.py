@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from msgspec import Meta, Struct
 
 from proxy.api.openapi import BODY
-from proxy.api.runs import tenant_of
+from proxy.api.params import tenant_of
 from proxy.api.workflows.asked import body_of, id_of, query_of
 from proxy.settings import RequestLimits
 from proxy.wire import workflow_sessions as wire

@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from proxy.api.openapi import BODY
-from proxy.api.runs import tenant_of
+from proxy.api.params import tenant_of
 from proxy.api.workflows.asked import body_of, id_of
 from proxy.settings import RequestLimits
 from proxy.wire.workflow_body import Accepted, ToolResults

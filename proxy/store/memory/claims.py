@@ -13,7 +13,8 @@ import msgspec
 
 from proxy.events import NULL
 from proxy.model import Action, Run, RunStatus
-from proxy.store.claims import Lost, Server
+from proxy.store.alone import Alone
+from proxy.store.claims import Lost
 from proxy.store.fair import Name, fairly
 from proxy.store.holds import Holds, Key
 from proxy.store.lease import Lease
@@ -39,7 +40,7 @@ def _remove(queues: dict[K, dict[str, Run]], key: K, run_id: str) -> None:
         del queues[key]
 
 
-class MemoryClaims:
+class MemoryClaims(Alone):
     """The part of a store that gives runs to whom runs them."""
 
     shared = False
@@ -57,7 +58,6 @@ class MemoryClaims:
         self._beside: dict[Key, dict[str, Run]] = {}
         """Runs of lasting threads that have not ended, by thread and id."""
         self._holds = Holds()
-        self._server: Server | None = None
 
     def _put(self, run: Run) -> Run:
         """Store a record, new or changed."""
@@ -193,19 +193,6 @@ class MemoryClaims:
     async def to_cancel(self) -> list[Run]:
         mine = (run for run in self._under_way.values() if run.owner == self.lease.owner and run.cancel is not None)
         return [msgspec.structs.replace(run, input=NULL) for run in mine if run.status is RunStatus.RUNNING]
-
-    async def join(self, server: Server) -> None:
-        self._server = msgspec.structs.replace(server, lease_until=self.lease.deadline)
-
-    async def renew(self) -> bool:
-        return True
-
-    async def leave(self) -> None:
-        self._server = None
-
-    async def servers(self) -> list[Server]:
-        mine = self._server
-        return [] if mine is None else [msgspec.structs.replace(mine, server_id=self.lease.owner)]
 
     @asynccontextmanager
     async def hold(self, tenant: str, thread_id: str) -> AsyncIterator[None]:

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from proxy.model import Action, Run, RunStatus
-from proxy.store.claims import Lost, Server
+from proxy.store.alone import Alone
+from proxy.store.claims import Lost
 from proxy.store.holds import Holds, Key
-from proxy.store.lease import Lease
 from proxy.store.logs.journal import StoreJournal
 from proxy.store.logs.livelogs import LiveLogs
 from proxy.store.signals import Signals, Topic
@@ -25,11 +25,10 @@ from proxy.store.statements import queue
 from proxy.store.statements.queue import Asked
 
 
-class SqlClaims:
+class SqlClaims(Alone):
     """The part of a store that gives runs to whom runs them."""
 
     shared = False
-    lease: Lease
     signals: Signals
     _logs: LiveLogs
     _reader: Reader
@@ -41,7 +40,6 @@ class SqlClaims:
         self._holds = Holds()
         self._claims = asyncio.Lock()
         """Had while runs are claimed: who holds a thread waits for it once, and finds all that was started."""
-        self._server: Server | None = None
 
     async def claim(self, agents: Collection[str], *, limit: int) -> list[Run]:
         async with self._claims:
@@ -91,19 +89,6 @@ class SqlClaims:
 
     async def to_cancel(self) -> list[Run]:
         return await self._reader.read(queue.to_cancel, self.lease.owner)
-
-    async def join(self, server: Server) -> None:
-        self._server = msgspec.structs.replace(server, lease_until=self.lease.deadline)
-
-    async def renew(self) -> bool:
-        return True
-
-    async def leave(self) -> None:
-        self._server = None
-
-    async def servers(self) -> list[Server]:
-        mine = self._server
-        return [] if mine is None else [msgspec.structs.replace(mine, server_id=self.lease.owner)]
 
     @asynccontextmanager
     async def hold(self, tenant: str, thread_id: str) -> AsyncIterator[None]:
