@@ -14,6 +14,7 @@ from proxy.model import Pause, Run, ThreadOutcome
 from proxy.store.lease import Lease
 from proxy.store.live import Live
 from proxy.store.logs import tails
+from proxy.store.logs.feeds import Sink
 from proxy.store.logs.livelogs import LiveLogs, Page
 from proxy.store.logs.runlog import LiveLog
 from proxy.store.logs.tails import Sight
@@ -132,15 +133,15 @@ class Process:
 
 
 class Reader:
-    """A follower that goes on by itself; `seen` is what it has."""
+    """A follower that goes on by itself; `seen` is what it has but for what its sink took."""
 
-    def __init__(self, process: Process, run_id: str, after: int = 0) -> None:
+    def __init__(self, process: Process, run_id: str, after: int = 0, sink: Sink | None = None) -> None:
         self.seen: list[Entry] = []
         self._grown = asyncio.Event()
-        self.task = asyncio.ensure_future(self._read(process, run_id, after))
+        self.task = asyncio.ensure_future(self._read(process, run_id, after, sink))
 
-    async def _read(self, process: Process, run_id: str, after: int) -> None:
-        async with aclosing(process.logs.follow(run_id, after, 0)) as batches:
+    async def _read(self, process: Process, run_id: str, after: int, sink: Sink | None) -> None:
+        async with aclosing(process.logs.follow(run_id, after, 0, sink=sink)) as batches:
             async for batch in batches:
                 self.seen += batch
                 self._grown.set()

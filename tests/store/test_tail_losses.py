@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
 
 import msgspec
 import pytest
@@ -43,16 +42,7 @@ def test_p11_past_its_lease_a_process_offers_nothing_to_a_sink() -> None:
         run = new_run()
         log = here.begin(run)
         taken: list[Entry] = []
-        yielded: list[Entry] = []
-
-        async def read() -> None:
-            async with aclosing(
-                here.logs.follow(run.run_id, 0, 0, sink=lambda entry: not taken.append(entry))
-            ) as batches:
-                async for batch in batches:
-                    yielded.extend(batch)
-
-        reader = asyncio.ensure_future(read())
+        reader = Reader(here, run.run_id, sink=lambda entry: not taken.append(entry))
         await turns()
         log.append(word("0"))
         here.lease.deadline = time.monotonic()
@@ -61,9 +51,9 @@ def test_p11_past_its_lease_a_process_offers_nothing_to_a_sink() -> None:
         assert seqs(taken) == [1]
         here.lease.renew(time.monotonic())
         await turns()
-        assert seqs(yielded) == [2]
+        assert reader.seqs == [2]
         await log.settle(Completed(), ended(run))
-        await reader
+        await reader.task
 
     trial(work)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
-
 import pytest
 
 from proxy.events import Completed, Entry
@@ -18,27 +15,16 @@ def test_a_sink_takes_what_comes_from_elsewhere_but_no_end_and_nothing_before_th
         run = new_run()
         log = there.begin(run)
         taken: list[Entry] = []
-        yielded: list[Entry] = []
-
-        def sink(entry: Entry) -> bool:
-            taken.append(entry)
-            return True
-
-        async def read() -> None:
-            async with aclosing(here.logs.follow(run.run_id, 3, 0, sink=sink)) as batches:
-                async for batch in batches:
-                    yielded.extend(batch)
-
-        reader = asyncio.ensure_future(read())
+        reader = Reader(here, run.run_id, after=3, sink=lambda entry: not taken.append(entry))
         await turns()
         for number in range(6):
             log.append(word(str(number)))
             there.flush(log)
             await turns()
         await log.settle(Completed(), ended(run))
-        await reader
+        await reader.task
         assert seqs(taken) == [4, 5, 6]
-        assert seqs(yielded) == [7]
+        assert reader.seqs == [7]
 
     trial(work)
 
@@ -49,17 +35,8 @@ def test_a_sink_is_offered_nothing_before_it_is_known_what_comes_ahead_of_it() -
     async def work(table: Table, here: Process, there: Process) -> None:
         run = new_run()
         log = there.begin(run)
-        seen: list[Entry] = []
-
-        async def read() -> None:
-            async with aclosing(
-                here.logs.follow(run.run_id, 0, 0, sink=lambda entry: not seen.append(entry))
-            ) as batches:
-                async for batch in batches:
-                    seen.extend(batch)
-
         table.blind = True
-        reader = asyncio.ensure_future(read())
+        reader = Reader(here, run.run_id, sink=lambda entry: not reader.seen.append(entry))
         await turns()
         for number in range(5):
             log.append(word(str(number)))
@@ -71,8 +48,8 @@ def test_a_sink_is_offered_nothing_before_it_is_known_what_comes_ahead_of_it() -
         here.logs.tails.ask(run.run_id)
         await turns()
         await log.settle(Completed(), ended(run))
-        await reader
-        assert seqs(seen) == [1, 2, 3, 4, 5, 6, 7]
+        await reader.task
+        assert reader.seqs == [1, 2, 3, 4, 5, 6, 7]
 
     trial(work)
 
